@@ -1,0 +1,1 @@
+"""Two-layer ReLU networks trained to their global optimum by convex optimisation."""

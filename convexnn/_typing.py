@@ -1,0 +1,14 @@
+"""Array aliases shared by the whole package."""
+
+from typing import Literal, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+FloatArray: TypeAlias = NDArray[np.float64]
+BoolArray: TypeAlias = NDArray[np.bool_]
+IntArray: TypeAlias = NDArray[np.intp]
+WordArray: TypeAlias = NDArray[np.uint64]
+
+HiddenBias: TypeAlias = Literal["penalized", "free", "none"]
+RandomState: TypeAlias = int | np.random.RandomState | np.random.Generator | None

@@ -1,0 +1,135 @@
+"""Losses of the margin ``y f`` with y in {-1, +1}: logistic, hinge and squared hinge."""
+
+import math
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+import numpy as np
+from scipy.special import expit, xlog1py, xlogy
+
+from convexnn._typing import FloatArray
+from convexnn.losses._roots import jump_root, newton_root, piecewise_linear_root
+from convexnn.losses.base import ElementwiseLoss
+
+__all__ = ["SATURATED_MARGIN", "Hinge", "LogLoss", "SquaredHinge"]
+
+SATURATED_MARGIN = 40.0
+"""Margin beyond which a logistic loss is below the rounding of one: ``exp(-40) = 4e-18``."""
+
+
+def _negative_side(targets: FloatArray, size: float) -> tuple[FloatArray, FloatArray]:
+    """Return the ends of ``{z : 0 <= -y z <= size}``."""
+    positive = targets > 0
+    return np.where(positive, -size, 0.0), np.where(positive, 0.0, size)
+
+
+@dataclass(frozen=True)
+class LogLoss(ElementwiseLoss):
+    """Binary logistic loss, ``log(1 + exp(-y f))``.
+
+    With ``p = -y z`` the conjugate is ``p log p + (1 - p) log(1 - p)`` on ``0 <= p <= 1``. Targets are -1
+    or +1; see :class:`Loss` for shapes and weights. Several outputs are independent binary problems; for
+    exclusive classes use :class:`Softmax`.
+
+    References
+    ----------
+    Pilanci and Ergen, "Neural networks are convex regularizers", ICML 2020, appendix A.6.
+    """
+
+    name: ClassVar[str] = "log_loss"
+    task: ClassVar[Literal["regression", "classification"]] = "classification"
+    smoothness: ClassVar[float] = 0.25
+
+    def _values(self, outputs: FloatArray, targets: FloatArray) -> FloatArray:
+        return np.logaddexp(0.0, -targets * outputs)
+
+    def _derivatives(self, outputs: FloatArray, targets: FloatArray) -> FloatArray:
+        return -targets * np.asarray(expit(-targets * outputs))
+
+    def _conjugates(self, dual: FloatArray, targets: FloatArray) -> FloatArray:
+        p = -targets * dual
+        return np.asarray(xlogy(p, p) + xlog1py(1.0 - p, -p))
+
+    def _domain(self, targets: FloatArray) -> tuple[FloatArray, FloatArray]:
+        return _negative_side(targets, 1.0)
+
+    def _intercept(self, outputs: FloatArray, targets: FloatArray, sample_weight: FloatArray) -> float:
+        positive = float(sample_weight[targets > 0].sum())
+        negative = float(sample_weight[targets < 0].sum())
+        smallest, largest = float(outputs.min()), float(outputs.max())
+        if negative == 0:
+            return SATURATED_MARGIN - smallest
+        if positive == 0:
+            return -SATURATED_MARGIN - largest
+
+        def derivative(c: float) -> tuple[float, float]:
+            p = np.asarray(expit(-targets * (outputs + c)))
+            return float(sample_weight @ (-targets * p)), float(sample_weight @ (p * (1.0 - p)))
+
+        # Were all outputs equal, they plus c would be the log odds; the derivative is monotone in each.
+        log_odds = math.log(positive) - math.log(negative)
+        return newton_root(derivative, log_odds - largest, log_odds - smallest)
+
+
+@dataclass(frozen=True)
+class Hinge(ElementwiseLoss):
+    """Hinge loss, ``max(0, 1 - y f)``.
+
+    With ``p = -y z`` the conjugate is ``-p`` on ``0 <= p <= 1``. Not smooth: the gradient is ``-y`` below
+    margin 1 and zero from there on. Targets are -1 or +1; see :class:`Loss` for shapes and weights.
+
+    References
+    ----------
+    Pilanci and Ergen, "Neural networks are convex regularizers", ICML 2020, appendix A.6.
+    """
+
+    name: ClassVar[str] = "hinge"
+    task: ClassVar[Literal["regression", "classification"]] = "classification"
+    smoothness: ClassVar[float] = math.inf
+
+    def _values(self, outputs: FloatArray, targets: FloatArray) -> FloatArray:
+        return np.maximum(0.0, 1.0 - targets * outputs)
+
+    def _derivatives(self, outputs: FloatArray, targets: FloatArray) -> FloatArray:
+        return np.where(targets * outputs < 1.0, -targets, 0.0)
+
+    def _conjugates(self, dual: FloatArray, targets: FloatArray) -> FloatArray:
+        return targets * dual
+
+    def _domain(self, targets: FloatArray) -> tuple[FloatArray, FloatArray]:
+        return _negative_side(targets, 1.0)
+
+    def _intercept(self, outputs: FloatArray, targets: FloatArray, sample_weight: FloatArray) -> float:
+        return jump_root(targets - outputs, sample_weight, -float(sample_weight[targets > 0].sum()))
+
+
+@dataclass(frozen=True)
+class SquaredHinge(ElementwiseLoss):
+    """Squared hinge loss, ``max(0, 1 - y f)^2``, without the factor 1/2 (as in scikit-learn).
+
+    With ``p = -y z`` the conjugate is ``p^2/4 - p`` on ``p >= 0``. Targets are -1 or +1; see
+    :class:`Loss` for shapes and weights.
+    """
+
+    name: ClassVar[str] = "squared_hinge"
+    task: ClassVar[Literal["regression", "classification"]] = "classification"
+    smoothness: ClassVar[float] = 2.0
+
+    def _values(self, outputs: FloatArray, targets: FloatArray) -> FloatArray:
+        return np.maximum(0.0, 1.0 - targets * outputs) ** 2
+
+    def _derivatives(self, outputs: FloatArray, targets: FloatArray) -> FloatArray:
+        return -2.0 * targets * np.maximum(0.0, 1.0 - targets * outputs)
+
+    def _conjugates(self, dual: FloatArray, targets: FloatArray) -> FloatArray:
+        return dual * (0.25 * dual + targets)
+
+    def _domain(self, targets: FloatArray) -> tuple[FloatArray, FloatArray]:
+        return _negative_side(targets, math.inf)
+
+    def _intercept(self, outputs: FloatArray, targets: FloatArray, sample_weight: FloatArray) -> float:
+        def derivative(c: float) -> float:
+            slack = np.maximum(0.0, 1.0 - targets * (outputs + c))
+            return -2.0 * float(sample_weight @ (targets * slack))
+
+        return piecewise_linear_root(derivative, targets - outputs)

@@ -1,0 +1,176 @@
+"""Softmax cross-entropy for several exclusive classes."""
+
+import math
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+import numpy as np
+from scipy.special import softmax, xlogy
+
+from convexnn._typing import BoolArray, FloatArray
+from convexnn.losses.base import Loss
+from convexnn.losses.margin import SATURATED_MARGIN
+
+__all__ = ["Softmax"]
+
+_EPS = float(np.finfo(np.float64).eps)
+
+
+@dataclass(frozen=True)
+class Softmax(Loss):
+    """Multinomial logistic loss, ``log sum_k exp(f_k) - sum_k y_k f_k``, targets one-hot.
+
+    With ``p = z + y`` the conjugate is ``sum_k p_k log p_k`` on the probability simplex. Since a sum of
+    floats is rarely exactly one, membership asks for ``p >= 0`` without tolerance and
+    ``|sum_k p_k - 1| <= 8 K eps``, K the number of classes; see :class:`Loss` for shapes and weights.
+
+    References
+    ----------
+    Boyd and Vandenberghe, "Convex optimization", example 3.25 (conjugate of log-sum-exp).
+    """
+
+    name: ClassVar[str] = "softmax"
+    task: ClassVar[Literal["regression", "classification"]] = "classification"
+    smoothness: ClassVar[float] = 0.5
+
+    def value(self, outputs: FloatArray, targets: FloatArray, sample_weight: FloatArray) -> float:
+        """Return ``L(f)``; see :meth:`Loss.value`."""
+        return float(sample_weight @ _cross_entropy(outputs, targets))
+
+    def gradient(self, outputs: FloatArray, targets: FloatArray, sample_weight: FloatArray) -> FloatArray:
+        """Return the gradient of ``L``; see :meth:`Loss.gradient`."""
+        return sample_weight[:, None] * (np.asarray(softmax(outputs, axis=1)) - targets)
+
+    def conjugate(self, dual: FloatArray, targets: FloatArray, sample_weight: FloatArray) -> float:
+        """Return ``L*(z)``; see :meth:`Loss.conjugate`."""
+        if not _in_domain(dual, targets, sample_weight).all():
+            return math.inf
+        used = sample_weight > 0
+        p = dual[used] / sample_weight[used, None] + targets[used]
+        return float(sample_weight[used] @ np.asarray(xlogy(p, p)).sum(axis=1))
+
+    def project_dual(self, dual: FloatArray, targets: FloatArray, sample_weight: FloatArray) -> FloatArray:
+        """Return ``s (P(z / s + y) - y)``, P onto the simplex; see :meth:`Loss.project_dual`."""
+        inside = _in_domain(dual, targets, sample_weight)
+        projected = np.where(inside[:, None], dual, 0.0)
+        outside = np.flatnonzero(~inside & (sample_weight > 0))
+        weight = sample_weight[outside, None]
+        with np.errstate(over="ignore"):
+            ratio = np.clip(dual[outside] / weight, -1e300, 1e300)
+        p = _project_on_simplex(ratio + targets[outside])
+        projected[outside] = weight * (p - targets[outside])
+        return projected
+
+    def optimal_intercept(
+        self, outputs: FloatArray, targets: FloatArray, sample_weight: FloatArray
+    ) -> FloatArray:
+        """Return the minimiser of ``L(f + c)`` with ``sum_k c_k = 0``; see :meth:`Loss.optimal_intercept`."""
+        used = sample_weight > 0
+        intercept = np.zeros(outputs.shape[1])
+        if not used.any():
+            return intercept
+        f, y = outputs[used], targets[used]
+        weight = sample_weight[used] / sample_weight.max()
+        present = (y > 0).any(axis=0)
+        intercept[present] = _balance_classes(f[:, present], y[:, present], weight)
+        best = (f[:, present] + intercept[present]).max(axis=1)
+        intercept[~present] = (best[:, None] - f[:, ~present]).min(axis=0) - SATURATED_MARGIN
+        intercept -= intercept.mean()
+        return intercept
+
+
+def _cross_entropy(outputs: FloatArray, targets: FloatArray) -> FloatArray:
+    """Loss of each sample; the largest output is taken out first, so that tiny losses keep their digits."""
+    largest = outputs.argmax(axis=1)
+    rows = np.arange(len(outputs))
+    shifted = outputs - outputs[rows, largest][:, None]
+    others = np.exp(shifted)
+    others[rows, largest] = 0.0
+    return np.asarray(np.log1p(others.sum(axis=1)) - np.sum(targets * shifted, axis=1))
+
+
+def _in_domain(dual: FloatArray, targets: FloatArray, sample_weight: FloatArray) -> BoolArray:
+    """Whether each sample's dual point lies in the domain of the conjugate."""
+    used = sample_weight > 0
+    with np.errstate(over="ignore"):
+        p = np.divide(dual, sample_weight[:, None], out=np.zeros_like(dual), where=used[:, None]) + targets
+        off = np.abs(p.sum(axis=1) - 1.0)
+    on_simplex = (p >= 0).all(axis=1) & (off <= 8 * dual.shape[1] * _EPS)
+    inside: BoolArray = np.where(used, on_simplex, (dual == 0).all(axis=1))
+    return inside
+
+
+def _project_on_simplex(points: FloatArray) -> FloatArray:
+    """Euclidean projection of each row on the probability simplex, by sorting.
+
+    References
+    ----------
+    Duchi, Shalev-Shwartz, Singer and Chandra, "Efficient projections onto the l1-ball", ICML 2008, figure 1.
+    """
+    # Entries more than one below the largest are zero in the projection; clipping them keeps sums accurate.
+    shifted = np.maximum(points - points.max(axis=1, keepdims=True), -1.0)
+    descending = -np.sort(-shifted, axis=1)
+    counts = np.arange(1, points.shape[1] + 1)
+    thresholds = (np.cumsum(descending, axis=1) - 1.0) / counts
+    support = np.sum(descending > thresholds, axis=1)
+    threshold = thresholds[np.arange(len(points)), support - 1]
+    p = np.maximum(shifted - threshold[:, None], 0.0)
+    return np.asarray(p / p.sum(axis=1, keepdims=True))
+
+
+def _balance_classes(outputs: FloatArray, targets: FloatArray, sample_weight: FloatArray) -> FloatArray:
+    """Minimise ``L(f + c)`` where every class occurs, following the temperature down to one.
+
+    At temperature T the outputs are divided by T and c is in units of T. At the outputs' own scale the
+    problem is well conditioned; each halving of T moves the solution by a few units, which Newton's method
+    covers in a few steps whatever the scale of the outputs.
+    """
+    n_classes = outputs.shape[1]
+    if n_classes == 1:
+        return np.zeros(1)
+    spread = float((outputs.max(axis=1) - outputs.min(axis=1)).max())
+    n_stages = max(0, math.ceil(math.log2(max(spread, 1.0) / 8.0)))
+    intercept = np.zeros(n_classes)
+    for stage in range(n_stages, -1, -1):
+        temperature = 2.0**stage
+        tolerance = 1e-3 if stage else 1e-15
+        scaled = _newton(outputs / temperature, targets, sample_weight, intercept / temperature, tolerance)
+        intercept = temperature * scaled
+    return intercept
+
+
+def _newton(
+    outputs: FloatArray,
+    targets: FloatArray,
+    sample_weight: FloatArray,
+    intercept: FloatArray,
+    tolerance: float,
+) -> FloatArray:
+    """Damped Newton on the sum-zero intercepts until the gradient is below `tolerance` of the weight."""
+    n_classes = outputs.shape[1]
+    total = float(sample_weight.sum())
+    counts = sample_weight @ targets
+    value = float(sample_weight @ _cross_entropy(outputs + intercept, targets))
+    for _ in range(100):
+        p = np.asarray(softmax(outputs + intercept, axis=1))
+        mass = sample_weight @ p
+        gradient = mass - counts
+        if np.abs(gradient).max() <= tolerance * total:
+            break
+        # The Hessian is singular along the ones, where the gradient vanishes; the ridge meets saturation.
+        hessian = np.diag(mass) - p.T @ (sample_weight[:, None] * p) + total / n_classes
+        hessian[np.diag_indices(n_classes)] += 1e-13 * total
+        direction = -np.linalg.solve(hessian, gradient)
+        direction -= direction.mean()
+        slope = float(gradient @ direction)
+        noise = 8 * _EPS * (abs(value) + total * _EPS)
+        step, accepted = 1.0, False
+        while step > 1e-18 and not accepted:
+            trial = float(sample_weight @ _cross_entropy(outputs + (intercept + step * direction), targets))
+            accepted = trial <= value + 1e-4 * step * slope + noise
+            step *= 1.0 if accepted else 0.5
+        moved = intercept + step * direction
+        if not accepted or np.array_equal(moved, intercept):
+            break
+        intercept, value = moved, trial
+    return intercept

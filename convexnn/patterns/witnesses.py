@@ -1,0 +1,209 @@
+"""Signs that are certain in floating point, and interior points of the cells next to a given weight.
+
+A computed ``x_i.u`` has the right sign, whatever the order of summation, where it exceeds a bound on its
+rounding error. A witness is accepted only where this holds for every non-zero row; everything that lists
+patterns goes through `ScaledData.signs`.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from convexnn._typing import BoolArray, FloatArray, IntArray, RandomState, WordArray
+from convexnn.patterns._bits import pack_bits, pack_signs
+
+_BLOCK = 1 << 20  # entries of X U' held at a time
+_EPS = float(np.finfo(np.float64).eps)
+
+
+def as_generator(random_state: RandomState) -> np.random.Generator:
+    """Return a NumPy Generator; a legacy RandomState seeds one by four of its draws."""
+    if isinstance(random_state, np.random.RandomState):
+        seeds = random_state.randint(0, 2**31 - 1, size=4)
+        return np.random.default_rng([int(seed) for seed in seeds])
+    return np.random.default_rng(random_state)
+
+
+def check_data(X: FloatArray) -> FloatArray:
+    """Return X as a two-dimensional finite C-contiguous float64 array.
+
+    Raises
+    ------
+    ValueError
+        If X is not two-dimensional, is empty or has NaN or infinite entries.
+    """
+    X = np.ascontiguousarray(X, dtype=np.float64)
+    if X.ndim != 2 or 0 in X.shape:
+        raise ValueError(
+            f"X must be two-dimensional with at least one row and one column. Got shape {X.shape} instead. "
+            "A single sample is X.reshape(1, -1), a single feature X.reshape(-1, 1)."
+        )
+    if not np.isfinite(X).all():
+        raise ValueError("X must be finite. Got NaN or infinite entries; drop or impute those rows first.")
+    return X
+
+
+def power_of_two(values: FloatArray) -> IntArray:
+    """Return exponents ``e`` with ``values * 2**-e`` in [1/2, 1), zero where the value is zero."""
+    return np.frexp(values)[1].astype(np.intp)
+
+
+@dataclass(frozen=True)
+class ScaledData:
+    """Data whose columns, then rows, are scaled to unit order by powers of two, hence without rounding.
+
+    Parameters
+    ----------
+    rows : ndarray of float64, shape (n, d)
+        ``rows[i, j] = X[i, j] * 2**-(exponents[j] + e_i)``.
+    exponents : ndarray of int, shape (d,)
+        Column exponents; ``X u`` and ``rows (u * 2**exponents)`` have the same signs.
+    tolerance : ndarray of float64, shape (n,)
+        Bound on the rounding error of ``rows[i].u`` for ``|u| = 1``; -1 for zero rows.
+    zero_bits : ndarray of uint64, shape (1, ceil(n / 64))
+        The zero rows, whose bit is one in every pattern.
+    """
+
+    rows: FloatArray
+    exponents: IntArray
+    tolerance: FloatArray
+    zero_bits: WordArray
+
+    @classmethod
+    def of(cls, X: FloatArray) -> "ScaledData":
+        """Scale validated data.
+
+        Raises
+        ------
+        ValueError
+            If a non-zero row vanishes in the range of float64 once its columns have unit order.
+        """
+        exponents = power_of_two(np.abs(X).max(axis=0))
+        rows = np.ldexp(X, -exponents)
+        sizes = np.abs(rows).max(axis=1)
+        rows = np.ldexp(rows, -power_of_two(sizes)[:, None])
+        if ((sizes == 0) & X.any(axis=1)).any():
+            raise ValueError(
+                "The entries of a column of X span more than the range of float64, so that a row vanishes "
+                "beside the others. Rescale or drop the smallest rows."
+            )
+        error = 4 * _EPS * (X.shape[1] + 1) * np.linalg.norm(rows, axis=1)
+        return cls(rows, exponents, np.where(sizes > 0, error, -1.0), pack_bits((sizes == 0)[None, :]))
+
+    @property
+    def n_samples(self) -> int:
+        """Number of rows of X."""
+        return int(self.rows.shape[0])
+
+    @property
+    def n_features(self) -> int:
+        """Number of columns of X."""
+        return int(self.rows.shape[1])
+
+    def scaled(self, weights: FloatArray) -> tuple[FloatArray, IntArray]:
+        """Return user weights as scaled weights of unit order, and the exponent taken out of each row."""
+        # The fractions are scaled by the exponents of both factors at once: no intermediate can overflow.
+        fractions, powers = np.frexp(weights)
+        powers = np.where(fractions == 0, np.iinfo(np.int32).min // 2, powers + self.exponents)
+        largest = powers.max(axis=1)
+        return np.ldexp(fractions, powers - largest[:, None]), largest.astype(np.intp)
+
+    def unscaled(self, scaled: FloatArray, powers: IntArray) -> FloatArray:
+        """Undo `scaled`."""
+        weights: FloatArray = np.ldexp(scaled, powers[:, None] - self.exponents)
+        return weights
+
+    def signs(self, scaled: FloatArray) -> tuple[WordArray, BoolArray]:
+        """Return the packed signs of ``rows @ u`` for each row u, and which of them are certain.
+
+        Parameters
+        ----------
+        scaled : ndarray of float64, shape (P, d)
+            Scaled weights.
+
+        Returns
+        -------
+        bits : ndarray of uint64, shape (P, ceil(n / 64))
+        certain : ndarray of bool, shape (P,)
+            Whether every non-zero row has a sign beyond rounding.
+        """
+        n_patterns = scaled.shape[0]
+        bits = np.empty((n_patterns, self.zero_bits.shape[1]), dtype=np.uint64)
+        certain = np.empty(n_patterns, dtype=np.bool_)
+        norms = np.linalg.norm(scaled, axis=1)
+        step = max(1, _BLOCK // self.n_samples)
+        for start in range(0, n_patterns, step):
+            block = slice(start, start + step)
+            values = np.ascontiguousarray(scaled[block] @ self.rows.T)
+            bits[block], certain[block] = pack_signs(values, self.tolerance, norms[block])
+        bits |= self.zero_bits
+        return bits, certain
+
+    def opposite(self, bits: WordArray) -> WordArray:
+        """Return the patterns of the negated weights: every bit flips but those of zero rows."""
+        every = pack_bits(np.ones((1, self.n_samples), dtype=np.bool_))
+        return (~bits & every) | self.zero_bits
+
+
+def into_interior(
+    data: ScaledData, scaled: FloatArray, directions: FloatArray
+) -> tuple[FloatArray, WordArray]:
+    """Move weights that lie on a hyperplane into a cell next to them; leave the others alone.
+
+    A weight u is on the hyperplanes of ``J = {i : |x_i.u| within rounding of 0}``. For a direction p with
+    ``x_i.p != 0`` the point ``u + t p`` lies inside one cell for all t between 0 and the nearest crossing
+    outside J; t is half of that.
+
+    Parameters
+    ----------
+    data : ScaledData
+    scaled : ndarray of float64, shape (P, d)
+        Scaled weights, none zero.
+    directions : ndarray of float64, shape (P, d)
+        Generic directions of unit order.
+
+    Returns
+    -------
+    scaled : ndarray of float64, shape (P, d)
+        Points whose signs are certain, each in a cell whose closure has the weight.
+    bits : ndarray of uint64, shape (P, ceil(n / 64))
+
+    Raises
+    ------
+    RuntimeError
+        If no such point is found: the cells there are thinner than float64 resolves.
+    """
+    bits, certain = data.signs(scaled)
+    if certain.all():
+        return scaled, bits
+    scaled = scaled.copy()
+    pending = np.flatnonzero(~certain)
+    widening = 1.0
+    while len(pending):
+        if widening * float(data.tolerance.max()) > 1e-6:
+            raise RuntimeError(
+                f"{len(pending)} weight(s) lie where the cells of X are thinner than float64 resolves. "
+                "Merge nearly parallel rows of X, or centre and rescale its columns."
+            )
+        left = []
+        for p in pending:
+            moved = _stepped(data, scaled[p], directions[p], widening)
+            moved_bits, clear = data.signs(moved[None, :])
+            if clear[0]:
+                scaled[p], bits[p] = moved, moved_bits[0]
+            else:
+                left.append(p)
+        # Rows just outside J left too short a step: count them as on their hyperplane too.
+        pending = np.asarray(left, dtype=np.intp)
+        widening *= 16.0
+    return scaled, bits
+
+
+def _stepped(data: ScaledData, weight: FloatArray, direction: FloatArray, widening: float) -> FloatArray:
+    """Return ``weight + t * direction``, t half the distance to the nearest crossing off the weight."""
+    size = float(np.linalg.norm(weight))
+    values, slopes = data.rows @ weight, data.rows @ direction
+    off = np.abs(values) > widening * size * data.tolerance
+    # The rate at which x_i.u shrinks relative to itself; its inverse is the crossing.
+    rate = float(np.max(-slopes[off] / values[off], initial=0.5 / size))
+    return weight + (0.5 / rate) * direction

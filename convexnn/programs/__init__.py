@@ -1,0 +1,14 @@
+"""Convex programs of two-layer networks: data and patterns in, program out; solution in, network out."""
+
+from convexnn.programs.masked_design import MaskedDesign
+from convexnn.programs.reconstruct import blocks_from_network, network_from_blocks
+from convexnn.programs.two_layer import augment, check_bias, two_layer_program
+
+__all__ = [
+    "MaskedDesign",
+    "augment",
+    "blocks_from_network",
+    "check_bias",
+    "network_from_blocks",
+    "two_layer_program",
+]

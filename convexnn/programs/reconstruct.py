@@ -1,0 +1,152 @@
+"""Blocks to network and back: ``(u, a) = (v / sqrt|v|, +-sqrt|v|)``."""
+
+from typing import cast
+
+import numpy as np
+from convexnn_solvers import ConvexProgram
+
+from convexnn._typing import FloatArray, HiddenBias, IntArray
+from convexnn.networks import TwoLayerNetwork
+from convexnn.patterns import pack_bits
+from convexnn.programs.masked_design import MaskedDesign
+from convexnn.programs.two_layer import augment
+
+__all__ = ["blocks_from_network", "network_from_blocks"]
+
+_ON_HYPERPLANE = 1e-9
+
+
+def network_from_blocks(
+    program: ConvexProgram,
+    blocks: FloatArray,
+    intercept: FloatArray,
+    *,
+    hidden_bias: HiddenBias = "penalized",
+    classes: tuple[object, ...] | None = None,
+) -> TwoLayerNetwork:
+    """Map a feasible point of the convex program to the network with the same outputs and objective.
+
+    A block ``v`` of output ``k`` becomes the neuron ``u = v / sqrt|v|`` with output weight ``+-sqrt|v|``
+    on output ``k``, ``|.|`` over the penalised coordinates. Blocks are kept or dropped by their norm. A
+    block with a free bias and zero slope is a constant and joins the output intercept.
+
+    Parameters
+    ----------
+    program : ConvexProgram
+        From `two_layer_program`.
+    blocks : ndarray of shape (S, K, P, d)
+    intercept : ndarray of shape (K,)
+    hidden_bias : {"penalized", "free", "none"}
+        As given to `two_layer_program`.
+    classes : tuple, optional
+        Class labels of a classifier.
+
+    References
+    ----------
+    Pilanci and Ergen, "Neural networks are convex regularizers", ICML 2020, theorem 1.
+    """
+    design = cast(MaskedDesign, program.design)
+    phi = design.activation
+    norms = program.block_norms(blocks)
+    signs = np.array([1.0, -1.0])[: program.n_signs]
+    intercept = intercept.copy()
+    if hidden_bias == "free":
+        bias = np.where(norms == 0, blocks[..., -1], 0.0)
+        intercept += np.einsum("s,skp->k", signs, phi(bias))
+
+    sign, output, pattern = np.nonzero(norms > 0)
+    scale = np.sqrt(norms[sign, output, pattern])
+    hidden = (blocks[sign, output, pattern] / scale[:, None]).T
+    output_weights = np.zeros((scale.size, program.n_outputs))
+    output_weights[np.arange(scale.size), output] = signs[sign] * scale
+    has_bias = hidden_bias != "none"
+    gates = None
+    if phi.gated:
+        gates = design.patterns.generators[pattern].T
+        if not has_bias:
+            gates = np.vstack([gates, np.zeros(scale.size)])
+    return TwoLayerNetwork(
+        hidden_weights=hidden[:-1] if has_bias else hidden,
+        hidden_biases=hidden[-1] if has_bias else np.zeros(scale.size),
+        output_weights=output_weights,
+        output_biases=intercept,
+        activation=phi,
+        hidden_bias=hidden_bias,
+        gates=gates,
+        classes=classes,
+    )
+
+
+def blocks_from_network(program: ConvexProgram, network: TwoLayerNetwork) -> tuple[FloatArray, FloatArray]:
+    """Map a network to a point of the convex program with the same outputs; the inverse of the above.
+
+    Each neuron is put into the cone of a listed pattern whose closure contains it; neurons of the same
+    sign, output and pattern merge, which cannot raise the objective. A neuron with several output weights
+    becomes one block for each output, for which the program pays ``|u| |a|_1`` instead of ``|u| |a|_2``.
+
+    Parameters
+    ----------
+    program : ConvexProgram
+        From `two_layer_program`, for the same activation and hidden bias.
+    network : TwoLayerNetwork
+
+    Returns
+    -------
+    blocks : ndarray of shape (S, K, P, d)
+    intercept : ndarray of shape (K,)
+
+    Raises
+    ------
+    ValueError
+        If the shapes differ or a neuron's pattern is not among the program's.
+    """
+    design = cast(MaskedDesign, program.design)
+    if network.n_outputs != program.n_outputs or network.n_features != (
+        design.n_features - (network.hidden_bias != "none")
+    ):
+        raise ValueError(
+            f"The network has {network.n_features} features and {network.n_outputs} outputs, which does not "
+            f"fit a program with blocks of {design.n_features} weights and {program.n_outputs} outputs."
+        )
+    hidden = network.hidden_weights.T
+    if network.hidden_bias != "none":
+        hidden = np.hstack([hidden, network.hidden_biases[:, None]])
+    deciding = hidden
+    if network.gates is not None:
+        deciding = network.gates.T[:, : design.n_features]
+    patterns = _patterns_of(design, deciding)
+    blocks = program.zeros()
+    for k in range(program.n_outputs):
+        weights = network.output_weights[:, k]
+        sign = (weights < 0).astype(np.intp) if program.n_signs == 2 else np.zeros(len(weights), dtype=np.intp)
+        amount = np.abs(weights) if program.n_signs == 2 else weights
+        np.add.at(blocks, (sign, k, patterns), amount[:, None] * hidden)
+    return blocks, network.output_biases.copy()
+
+
+def _patterns_of(design: MaskedDesign, deciding: FloatArray) -> IntArray:
+    """Index of a listed pattern for each vector; closures count where a vector lies on a hyperplane."""
+    products = deciding @ design.X.T
+    size = np.linalg.norm(deciding, axis=1)[:, None] * np.linalg.norm(design.X, axis=1)
+    positions = design.patterns.positions(pack_bits(products >= 0))
+    near = np.abs(products) <= _ON_HYPERPLANE * size
+    for j in np.flatnonzero(positions < 0):
+        agrees = (design.patterns.to_dense() == (products[j] >= 0)) | near[j]
+        matching = np.flatnonzero(agrees.all(axis=1))
+        if matching.size:
+            positions[j] = matching[0]
+    missing = int((positions < 0).sum())
+    if missing:
+        raise ValueError(
+            f"{missing} of {len(positions)} neurons have patterns that the program does not list. Build it on "
+            "the union with PatternSet.from_weights(X, weights)."
+        )
+    return positions
+
+
+def network_weights(network: TwoLayerNetwork, hidden_bias: HiddenBias) -> FloatArray:
+    """Weights of the hidden units as rows in the coordinates of ``augment(X, hidden_bias)``."""
+    rows = network.hidden_weights.T
+    if hidden_bias == "none":
+        return np.ascontiguousarray(rows)
+    return np.hstack([rows, network.hidden_biases[:, None]])

@@ -1,0 +1,1 @@
+"""One file per solver; each is imported on first use."""

@@ -1,0 +1,93 @@
+"""What a solver must offer to be used through `solve`."""
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from importlib.util import find_spec
+from typing import ClassVar
+
+from convexnn_solvers._typing import FloatArray
+from convexnn_solvers.exceptions import UnsupportedProgramError
+from convexnn_solvers.options import SolveOptions
+from convexnn_solvers.program import ConvexProgram
+from convexnn_solvers.result import Status
+
+__all__ = ["Backend", "Candidate"]
+
+
+@dataclass(frozen=True, eq=False)
+class Candidate:
+    """What a solver claims; nothing in it is believed before it is measured.
+
+    Attributes
+    ----------
+    blocks : ndarray of shape (S, K, P, d)
+    intercept : ndarray of shape (K,)
+    dual : ndarray of shape (n, K) or None
+        Of the sign of ``-gradient``.
+    stopped : Status
+        Why the solver stopped: `CONVERGED` if by its own test, else a limit or `FAILED`.
+    n_iter : int
+    message : str
+    """
+
+    blocks: FloatArray
+    intercept: FloatArray
+    dual: FloatArray | None
+    stopped: Status
+    n_iter: int
+    message: str
+
+
+class Backend(ABC):
+    """A solver for `ConvexProgram`.
+
+    Parameters
+    ----------
+    variant : str
+        What follows the colon in the solver's name, ``"ECOS"`` in ``"cvxpy:ECOS"``; usually empty.
+    """
+
+    name: ClassVar[str]
+    modules: ClassVar[tuple[str, ...]] = ()
+    losses: ClassVar[frozenset[str]]
+    limits_time: ClassVar[bool] = True
+
+    def __init__(self, variant: str = "") -> None:
+        if variant and not self.takes_variant():
+            raise UnsupportedProgramError(
+                f"The solver {self.name!r} has no variants; got {variant!r} after the colon."
+            )
+        self.variant = variant
+
+    @classmethod
+    def takes_variant(cls) -> bool:
+        """Whether ``"name:variant"`` has a meaning."""
+        return False
+
+    @classmethod
+    def missing(cls) -> list[str]:
+        """Modules this solver needs that are not installed."""
+        return [module for module in cls.modules if find_spec(module) is None]
+
+    def check(self, program: ConvexProgram, options: SolveOptions) -> None:
+        """Raise `UnsupportedProgramError` for a loss or an option that this solver does not take."""
+        if program.loss.name not in self.losses:
+            raise UnsupportedProgramError(
+                f"The solver {self.name!r} does not take the loss {program.loss.name!r}. "
+                f"It takes {sorted(self.losses)}."
+            )
+        if options.time_limit is not None and not self.limits_time:
+            raise UnsupportedProgramError(
+                f"The solver {self.name!r} cannot be limited in time. Drop time_limit, limit max_iter "
+                "instead, or use solver='clarabel'."
+            )
+
+    @abstractmethod
+    def run(self, program: ConvexProgram, options: SolveOptions) -> Candidate:
+        """Solve the program.
+
+        Raises
+        ------
+        BackendError
+            If the solver stops without a usable point.
+        """

@@ -1,0 +1,152 @@
+"""Any solver installed in CVXPY, through CVXPY's own modelling language."""
+
+from collections.abc import Callable
+from typing import Any, ClassVar
+
+import numpy as np
+
+from convexnn_solvers.backends.base import Backend, Candidate
+from convexnn_solvers.exceptions import BackendError, UnsupportedProgramError
+from convexnn_solvers.options import SolveOptions
+from convexnn_solvers.program import ConvexProgram
+from convexnn_solvers.result import Status
+
+__all__ = ["Cvxpy"]
+
+_LOSSES: dict[str, Callable[[Any, Any, ConvexProgram], Any]] = {
+    "squared_error": lambda cp, f, p: cp.sum(_weighted(cp, p, cp.square(f - p.targets))) / 2,
+    "absolute_error": lambda cp, f, p: cp.sum(_weighted(cp, p, cp.abs(f - p.targets))),
+    # CVXPY's huber is twice the usual one.
+    "huber": lambda cp, f, p: (
+        cp.sum(_weighted(cp, p, cp.huber(f - p.targets, getattr(p.loss, "delta")))) / 2  # noqa: B009
+    ),
+    "hinge": lambda cp, f, p: cp.sum(_weighted(cp, p, cp.pos(1 - cp.multiply(p.targets, f)))),
+    "squared_hinge": lambda cp, f, p: cp.sum(
+        _weighted(cp, p, cp.square(cp.pos(1 - cp.multiply(p.targets, f))))
+    ),
+    "log_loss": lambda cp, f, p: cp.sum(_weighted(cp, p, cp.logistic(-cp.multiply(p.targets, f)))),
+    "softmax": lambda cp, f, p: (
+        p.sample_weight @ (cp.log_sum_exp(f, axis=1) - cp.sum(cp.multiply(p.targets, f), axis=1))
+    ),
+}
+
+# The names under which solvers take a tolerance and an iteration limit; others keep their own defaults.
+_TOLERANCES = {
+    "CLARABEL": ("tol_gap_abs", "tol_gap_rel", "tol_feas"),
+    "ECOS": ("abstol", "reltol", "feastol"),
+    "SCS": ("eps_abs", "eps_rel"),
+}
+_ITERATIONS = {"CLARABEL": "max_iter", "ECOS": "max_iters", "SCS": "max_iters"}
+_TIME_LIMITS = {"CLARABEL": "time_limit", "SCS": "time_limit_secs"}
+
+_STOPPED = {
+    "optimal": Status.CONVERGED,
+    "optimal_inaccurate": Status.INACCURATE,
+    "user_limit": Status.ITERATION_LIMIT,
+}
+
+
+def _weighted(cp: Any, program: ConvexProgram, losses: Any) -> Any:
+    weight = np.repeat(program.sample_weight[:, None], program.n_outputs, axis=1)
+    return cp.multiply(weight, losses)
+
+
+class Cvxpy(Backend):
+    """Diamond and Boyd, "CVXPY: a Python-embedded modeling language for convex optimization", JMLR 2016."""
+
+    name: ClassVar[str] = "cvxpy"
+    modules: ClassVar[tuple[str, ...]] = ("cvxpy",)
+    losses: ClassVar[frozenset[str]] = frozenset(_LOSSES)
+
+    @classmethod
+    def takes_variant(cls) -> bool:
+        """The variant is the name of CVXPY's solver; without one, CVXPY's Clarabel."""
+        return True
+
+    def check(self, program: ConvexProgram, options: SolveOptions) -> None:
+        """Also check that CVXPY has the solver, and how it is limited."""
+        import cvxpy as cp
+
+        super().check(program, options)
+        name = self._solver_name()
+        if name not in cp.installed_solvers():
+            raise UnsupportedProgramError(
+                f"CVXPY has no solver {name!r} here. Installed: {cp.installed_solvers()}."
+            )
+        if options.max_iter is not None and name not in _ITERATIONS:
+            raise UnsupportedProgramError(
+                f"max_iter cannot be passed to {name} through CVXPY. "
+                "Give the solver's own option by its own name instead."
+            )
+        if options.time_limit is not None and name not in _TIME_LIMITS:
+            raise UnsupportedProgramError(
+                f"time_limit cannot be passed to {name} through CVXPY. "
+                f"Use one of {sorted(_TIME_LIMITS)} or the solver's own option by its own name."
+            )
+
+    def _solver_name(self) -> str:
+        return self.variant.upper() or "CLARABEL"
+
+    def run(self, program: ConvexProgram, options: SolveOptions) -> Candidate:
+        """Solve; see `Backend.run`."""
+        import cvxpy as cp
+
+        problem, blocks, intercept, link = _model(cp, program)
+        name = self._solver_name()
+        accuracy = max(min(1e-8, 0.01 * options.tol), 1e-13)
+        settings: dict[str, Any] = dict.fromkeys(_TOLERANCES.get(name, ()), accuracy)
+        if options.max_iter is not None:
+            settings[_ITERATIONS[name]] = options.max_iter
+        elif name == "SCS":
+            settings["max_iters"] = 100_000
+        if options.time_limit is not None:
+            settings[_TIME_LIMITS[name]] = options.time_limit
+        try:
+            problem.solve(solver=name, verbose=options.verbose > 1, **(settings | dict(options.native)))
+        except (cp.error.SolverError, cp.error.DCPError, ValueError, ArithmeticError) as error:
+            raise BackendError(f"CVXPY with {name}: {error}") from error
+        message = f"CVXPY with {name}: {problem.status}"
+        if any(variable.value is None for variable in blocks):
+            raise BackendError(f"{message}, and no usable point.")
+        point = np.stack([variable.value for variable in blocks]).reshape(program.block_shape)
+        offset = intercept.value if intercept is not None else np.zeros(program.n_outputs)
+        theta = None if link.dual_value is None else np.asarray(link.dual_value)
+        n_iter = problem.solver_stats.num_iters or 0
+        stopped = _STOPPED.get(problem.status, Status.FAILED)
+        return Candidate(point, np.asarray(offset), theta, stopped, int(n_iter), message)
+
+
+def _model(cp: Any, program: ConvexProgram) -> tuple[Any, list[Any], Any, Any]:
+    """The problem, its block variables (one matrix a sign), its intercept and the rows defining ``f``."""
+    n_signs, n_outputs, n_patterns, d = program.block_shape
+    features = program.design.features()
+    # One variable a sign, one row a block; blocks of an output are consecutive rows.
+    blocks = [cp.Variable((n_outputs * n_patterns, d)) for _ in range(n_signs)]
+    intercept = cp.Variable(n_outputs) if program.fit_intercept else None
+    difference = blocks[0] - blocks[1] if n_signs == 2 else blocks[0]
+    outputs = cp.Variable(program.targets.shape)
+    columns = []
+    for k in range(n_outputs):
+        rows = difference[k * n_patterns : (k + 1) * n_patterns]
+        columns.append(features @ cp.vec(rows, order="C"))
+    value = cp.vstack(columns).T
+    if intercept is not None:
+        value = value + np.ones((program.design.n_samples, 1)) @ cp.reshape(
+            intercept, (1, n_outputs), order="C"
+        )
+    link = outputs == value
+    constraints = [link]
+    if program.design.constrained:
+        cones = program.design.cones()
+        constraints += [
+            cones @ cp.vec(variable[k * n_patterns : (k + 1) * n_patterns], order="C") >= 0
+            for variable in blocks
+            for k in range(n_outputs)
+        ]
+    cost = _LOSSES[program.loss.name](cp, outputs, program)
+    if program.alpha > 0:
+        penalized = np.flatnonzero(program.design.penalized)
+        cost = cost + program.alpha * sum(
+            cp.sum(cp.norm(variable[:, penalized], axis=1)) for variable in blocks
+        )
+    return cp.Problem(cp.Minimize(cost), constraints), blocks, intercept, link

@@ -1,0 +1,67 @@
+"""SCS, an operator-splitting solver, on the direct conic form."""
+
+from typing import ClassVar
+
+import numpy as np
+from scipy import sparse
+
+from convexnn_solvers.backends.base import Backend, Candidate
+from convexnn_solvers.conic.assemble import assemble
+from convexnn_solvers.conic.epigraphs import EPIGRAPHS
+from convexnn_solvers.conic.form import condition
+from convexnn_solvers.exceptions import BackendError
+from convexnn_solvers.options import SolveOptions
+from convexnn_solvers.program import ConvexProgram
+from convexnn_solvers.result import Status
+
+__all__ = ["Scs"]
+
+_STOPPED = {"solved": Status.CONVERGED, "solved_inaccurate": Status.ITERATION_LIMIT}
+
+
+class Scs(Backend):
+    """O'Donoghue, "Operator splitting for a homogeneous embedding of the LCP", 2021."""
+
+    name: ClassVar[str] = "scs"
+    modules: ClassVar[tuple[str, ...]] = ("scs",)
+    losses: ClassVar[frozenset[str]] = frozenset(EPIGRAPHS)
+
+    def run(self, program: ConvexProgram, options: SolveOptions) -> Candidate:
+        """Solve; see `Backend.run`."""
+        import scs
+
+        conic = assemble(program)
+        form, scaling = condition(conic.form)
+        data = {
+            "P": sparse.csc_matrix(sparse.diags_array(form.quadratic, format="csc")),
+            "A": sparse.csc_matrix(form.matrix),
+            "b": form.rhs,
+            "c": form.linear,
+        }
+        cone = {
+            "z": form.n_zero,
+            "l": form.n_nonneg,
+            "q": [int(size) for size in form.second_order],
+            "ep": form.n_exponential,
+        }
+        accuracy = max(0.01 * options.tol, 1e-12)
+        settings = {"eps_abs": accuracy, "eps_rel": accuracy, "max_iters": 100_000}
+        if options.max_iter is not None:
+            settings["max_iters"] = options.max_iter
+        if options.time_limit is not None:
+            settings["time_limit_secs"] = options.time_limit
+        try:
+            solver = scs.SCS(data, cone, verbose=options.verbose > 1, **(settings | dict(options.native)))
+            solution = solver.solve()
+        except (ValueError, TypeError) as error:
+            raise BackendError(f"SCS refused the program: {error}") from error
+        info = solution["info"]
+        x, z = np.asarray(solution["x"]), np.asarray(solution["y"])
+        message = f"SCS: {info['status']}"
+        if not (np.isfinite(x).all() and np.isfinite(z).all()):
+            raise BackendError(f"{message}, and no usable point.")
+        stopped = _STOPPED.get(info["status"].split(" ")[0], Status.FAILED)
+        if "inaccurate" in info["status"]:
+            stopped = Status.TIME_LIMIT if "time" in info["status"] else Status.ITERATION_LIMIT
+        blocks, intercept, theta = conic.decode(scaling.primal(x), scaling.dual(z))
+        return Candidate(blocks, intercept, theta, stopped, int(info["iter"]), message)

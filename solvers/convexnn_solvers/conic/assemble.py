@@ -1,0 +1,190 @@
+"""A `ConvexProgram` as a `ConicForm`, built from whole arrays, and the way back."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy import sparse
+
+from convexnn_solvers._typing import FloatArray, IntArray
+from convexnn_solvers.conic.epigraphs import EPIGRAPHS, Epigraph, Rows
+from convexnn_solvers.conic.form import ConicForm
+from convexnn_solvers.program import ConvexProgram
+
+__all__ = ["ConicProgram", "assemble"]
+
+
+@dataclass(frozen=True, eq=False)
+class ConicProgram:
+    """The conic form of a program; variables are ``(r, e, c, blocks, norms)`` in this order.
+
+    With two signs the block variables are ``(v - w, w)`` instead of ``(v, w)``: the outputs then see half
+    as many variables, which about halves the work of factorising.
+
+    Attributes
+    ----------
+    form : ConicForm
+    program : ConvexProgram
+    first_intercept, first_block : int
+        Where ``c`` and the blocks start in the vector of variables.
+    quadratic_size : float
+        Magnitude of the quadratic term, for `without_quadratic`.
+    """
+
+    form: ConicForm
+    program: ConvexProgram
+    first_intercept: int
+    first_block: int
+    quadratic_size: float
+
+    def decode(self, x: FloatArray, z: FloatArray) -> tuple[FloatArray, FloatArray, FloatArray]:
+        """Blocks, intercept and dual point ``theta`` from a primal and a dual vector of the form."""
+        program = self.program
+        shape = program.block_shape
+        blocks = x[self.first_block : self.first_block + int(np.prod(shape))].reshape(shape).copy()
+        if program.n_signs == 2:
+            blocks[0] += blocks[1]
+        intercept = np.zeros(program.n_outputs)
+        if program.fit_intercept:
+            intercept = x[self.first_intercept : self.first_intercept + program.n_outputs]
+        n, n_outputs = program.targets.shape
+        theta = z[: n * n_outputs].reshape(n_outputs, n).T
+        return blocks, intercept.copy(), theta.copy()
+
+
+def assemble(program: ConvexProgram) -> ConicProgram:
+    """Build the sparse cone data of a program.
+
+    Equalities ``r - [A_1 .. A_P] (v - w) - c = -shift`` come first, so that their multipliers are the dual
+    point ``theta``; then the loss's and the cones' inequalities, one second-order cone for each block, and
+    the loss's exponential cones.
+    """
+    epigraph = EPIGRAPHS[program.loss.name](program.loss, program.targets, program.sample_weight)
+    n_r, n_e = epigraph.shift.size, epigraph.extra_linear.size
+    n_c = program.n_outputs if program.fit_intercept else 0
+    n_blocks = int(np.prod(program.block_shape[:3]))
+    n_v = n_blocks * program.design.n_features
+    n_t = n_blocks if program.alpha > 0 else 0
+
+    cones, nonneg, exponential = _cone_rows(program), epigraph.nonneg, epigraph.exponential
+    tails, heads, sizes = _norm_rows(program) if n_t else (None, None, np.zeros(0, dtype=np.intp))
+    layout: list[list[sparse.sparray | None]] = [
+        [sparse.eye_array(n_r), None, _intercept_columns(program), _equalities(program), None],
+        [*_loss_rows(nonneg), None, None, None],
+        [None, None, None, cones, None],
+        [None, None, None, tails, heads],
+        [*_loss_rows(exponential), None, None, None],
+    ]
+    n_cone = cones.shape[0] if cones is not None else 0
+    heights = [n_r, _n_rows(nonneg), n_cone, int(sizes.sum()), _n_rows(exponential)]
+    matrix = _grid(layout, heights, [n_r, n_e, n_c, n_v, n_t])
+    rhs = [
+        -epigraph.shift,
+        nonneg.rhs if nonneg else np.zeros(0),
+        np.zeros(n_cone + int(sizes.sum())),
+        exponential.rhs if exponential else np.zeros(0),
+    ]
+    form = ConicForm(
+        quadratic=np.concatenate([epigraph.quadratic, epigraph.extra_quadratic, np.zeros(n_c + n_v + n_t)]),
+        linear=np.concatenate(
+            [epigraph.linear, epigraph.extra_linear, np.zeros(n_c + n_v), np.full(n_t, program.alpha)]
+        ),
+        matrix=matrix,
+        rhs=np.concatenate(rhs),
+        n_zero=n_r,
+        n_nonneg=_n_rows(nonneg) + n_cone,
+        second_order=sizes,
+        n_exponential=_n_rows(exponential) // 3,
+    )
+    return ConicProgram(form, program, n_r + n_e, n_r + n_e + n_c, _quadratic_size(epigraph))
+
+
+def _quadratic_size(epigraph: Epigraph) -> float:
+    at_zero = 0.5 * float(epigraph.quadratic @ epigraph.shift**2)
+    return at_zero if at_zero > 0 else 1.0
+
+
+def _n_rows(rows: Rows | None) -> int:
+    return rows.rhs.size if rows else 0
+
+
+def _loss_rows(rows: Rows | None) -> tuple[sparse.sparray | None, sparse.sparray | None]:
+    return (rows.on_outputs, rows.on_extra) if rows else (None, None)
+
+
+def _equalities(program: ConvexProgram) -> sparse.csc_array:
+    """Columns of the blocks in the equalities; the features repeat for each output."""
+    features = sparse.block_diag([-program.design.features()] * program.n_outputs, format="csc")
+    if program.n_signs == 1:
+        return features
+    return sparse.hstack([features, sparse.csc_array(features.shape)], format="csc")
+
+
+def _signed(rows: sparse.csc_array, n_signs: int) -> sparse.csc_array:
+    """Rows on the blocks of one sign, repeated for all signs in the variables ``(v - w, w)``."""
+    if n_signs == 1:
+        return rows
+    (height, width) = rows.shape
+    return _grid([[rows, rows], [None, rows]], [height, height], [width, width])
+
+
+def _cone_rows(program: ConvexProgram) -> sparse.csc_array | None:
+    if not program.design.constrained:
+        return None
+    rows = sparse.block_diag([-program.design.cones()] * program.n_outputs, format="csc")
+    return _signed(rows, program.n_signs)
+
+
+def _intercept_columns(program: ConvexProgram) -> sparse.sparray | None:
+    if not program.fit_intercept:
+        return None
+    ones = np.ones((program.design.n_samples, 1))
+    return sparse.csc_array(sparse.kron(sparse.eye_array(program.n_outputs), -ones))
+
+
+def _norm_rows(program: ConvexProgram) -> tuple[sparse.sparray, sparse.sparray, IntArray]:
+    """Rows of ``(norm_b, penalised part of block b)``: on the blocks, on the norms, and their cones' sizes."""
+    penalized = np.flatnonzero(program.design.penalized)
+    width, d = penalized.size + 1, program.design.n_features
+    n_blocks = int(np.prod(program.block_shape[:3]))
+    block = np.arange(n_blocks)
+    heads = sparse.coo_array(
+        (-np.ones(n_blocks), (block * width, block)), shape=(n_blocks * width, n_blocks)
+    )
+    one_sign = np.arange(n_blocks // program.n_signs)
+    rows = (one_sign[:, None] * width + 1 + np.arange(penalized.size)).ravel()
+    columns = (one_sign[:, None] * d + penalized).ravel()
+    tails = sparse.coo_array(
+        (-np.ones(rows.size), (rows, columns)), shape=(one_sign.size * width, one_sign.size * d)
+    )
+    return _signed(tails.tocsc(), program.n_signs), heads, np.full(n_blocks, width, dtype=np.intp)
+
+
+def _grid(layout: list[list[sparse.sparray | None]], heights: list[int], widths: list[int]) -> sparse.csc_array:
+    """Assemble blocks into one matrix, column group after column group; None is a block of zeros.
+
+    scipy's own assembly goes through triplets, which takes several times as long on millions of entries.
+    """
+    columns = zip(*layout, strict=True)
+    groups = [_column_group(list(blocks), heights, width) for blocks, width in zip(columns, widths, strict=True)]
+    return sparse.csc_array(sparse.hstack(groups, format="csc"))
+
+
+def _column_group(
+    blocks: list[sparse.sparray | None], heights: list[int], width: int
+) -> sparse.csc_array:
+    present = [
+        (block.tocsc(), offset)
+        for block, offset in zip(blocks, np.cumsum([0, *heights[:-1]]), strict=True)
+        if block is not None
+    ]
+    counts = sum((np.diff(block.indptr) for block, _ in present), np.zeros(width, dtype=np.intp))
+    indptr = np.concatenate([[0], np.cumsum(counts)])
+    data, indices = np.empty(indptr[-1]), np.empty(indptr[-1], dtype=np.intp)
+    filled = indptr[:-1].copy()
+    for block, offset in present:
+        lengths = np.diff(block.indptr)
+        target = np.arange(block.nnz) + np.repeat(filled - block.indptr[:-1], lengths)
+        data[target] = block.data
+        indices[target] = block.indices + offset
+        filled += lengths
+    return sparse.csc_array((data, indices, indptr), shape=(sum(heights), width))

@@ -1,0 +1,114 @@
+"""Lower bounds: from any dual guess to a feasible dual point and its value.
+
+The dual of a `ConvexProgram` is ``max_theta -sum_i s_i loss*(-theta_i / s_i)`` over ``theta`` with
+``max {theta . A_i u : u in C_i, |u| <= 1} <= alpha`` for each block, sign and output, and with
+``sum_i theta_i = 0`` for each output if the intercept exists. Every feasible ``theta`` bounds the optimum
+from below (Pilanci and Ergen, ICML 2020, equation 5, restricted to the listed patterns).
+"""
+
+import math
+
+import numpy as np
+from scipy import linalg
+from scipy.optimize import minimize_scalar
+
+from convexnn_solvers._typing import FloatArray
+from convexnn_solvers.program import ConvexProgram
+
+__all__ = ["dual_bound", "dual_norm", "dual_value"]
+
+_ROUNDING = 1e-13
+_MAX_BALANCE_STEPS = 200
+
+
+def dual_value(program: ConvexProgram, theta: FloatArray) -> float:
+    """``-sum_i s_i loss*(-theta_i / s_i)``; minus infinity outside the conjugate's domain."""
+    return -program.loss.conjugate(-theta, program.targets, program.sample_weight)
+
+
+def dual_norm(program: ConvexProgram, theta: FloatArray) -> float:
+    """Upper bound of ``max {theta . A_i u}`` over blocks, signs, outputs and feasible unit ``u``.
+
+    It is tight where it exceeds ``alpha``; at or below ``alpha`` nothing tighter is needed.
+    """
+    if program.design.n_blocks == 0:
+        return 0.0
+    gradients = program.design.adjoint(theta)
+    if program.n_signs == 2:
+        gradients = np.stack([gradients, -gradients])
+    return float(program.design.support(gradients, program.alpha).max())
+
+
+def dual_bound(program: ConvexProgram, theta: FloatArray) -> tuple[FloatArray, float]:
+    """Make `theta` feasible and return it with its dual value.
+
+    The guess is moved into the domain of the conjugate, made orthogonal to the intercept, and scaled
+    towards zero (where every constraint holds) until the norm constraints hold; among the feasible scales
+    the best is taken. With ``alpha = 0`` the constraints are equalities (the cones' differences span the
+    space) and the guess is projected on their null space instead; they then hold to rounding only.
+
+    Parameters
+    ----------
+    program : ConvexProgram
+    theta : ndarray of shape (n, K)
+        Of the sign of ``-gradient``.
+
+    Returns
+    -------
+    theta : ndarray of shape (n, K)
+    value : float
+    """
+    theta = _into_domain(program, theta)
+    if program.alpha == 0:
+        theta = _orthogonal_to_features(program, theta)
+        limit = 1.0
+    else:
+        norm = dual_norm(program, theta) * (1 + _ROUNDING)
+        limit = program.alpha / norm if norm > program.alpha else 1.0
+    scale, value = _best_scale(program, theta, limit)
+    return scale * theta, value
+
+
+def _into_domain(program: ConvexProgram, theta: FloatArray) -> FloatArray:
+    """Alternate projections on the conjugate's domain and, with an intercept, on zero column sums.
+
+    The sums end at rounding level, or the zero point is returned, which is always feasible.
+    """
+    weight = program.sample_weight
+
+    def project(point: FloatArray) -> FloatArray:
+        return -program.loss.project_dual(-point, program.targets, weight)
+
+    theta = project(theta)
+    if not program.fit_intercept:
+        return theta
+    total = weight.sum()
+    for _ in range(_MAX_BALANCE_STEPS):
+        excess = theta.sum(axis=0)
+        if np.all(np.abs(excess) <= _ROUNDING * np.abs(theta).sum(axis=0)):
+            return theta
+        theta = project(theta - np.outer(weight, excess / total))
+    return np.zeros_like(theta)
+
+
+def _orthogonal_to_features(program: ConvexProgram, theta: FloatArray) -> FloatArray:
+    columns = program.design.features().toarray()
+    if program.fit_intercept:
+        columns = np.hstack([columns, np.ones((len(columns), 1))])
+    basis = linalg.orth(columns)
+    theta = theta - basis @ (basis.T @ theta)
+    return theta - basis @ (basis.T @ theta)
+
+
+def _best_scale(program: ConvexProgram, theta: FloatArray, limit: float) -> tuple[float, float]:
+    """Maximise the concave ``t -> dual_value(t theta)`` over ``0 <= t <= limit``."""
+
+    def loss_of_scale(scale: float) -> float:
+        value = dual_value(program, scale * theta)
+        return -value if math.isfinite(value) else 1e300
+
+    search = minimize_scalar(loss_of_scale, bounds=(0.0, limit), method="bounded", options={"xatol": 1e-9})
+    candidates = [limit, float(search.x), 0.0]
+    values = [dual_value(program, scale * theta) for scale in candidates]
+    best = int(np.argmax(values))
+    return candidates[best], values[best]

@@ -1,0 +1,189 @@
+"""The one form of program that every solver takes.
+
+With ``S`` signs, ``K`` outputs, ``P`` patterns and ``d`` weights a block, the variable is an array
+``blocks`` of shape ``(S, K, P, d)`` and an intercept ``c`` of shape ``(K,)``::
+
+    minimise  L(f) + alpha * sum_{s,k,i} |blocks[s,k,i]|      over blocks[s,k,i] in C_i and c,
+    f[:, k] = sum_i A_i (blocks[0,k,i] - blocks[1,k,i]) + c[k]
+
+where ``L(f) = sum_i s_i loss(f_i, y_i)`` is a weighted **sum** over the samples. Without cones one sign is
+enough (``S = 1``). The norm runs over the penalised coordinates of a block.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+from scipy import sparse
+
+from convexnn_solvers._typing import BoolArray, FloatArray, IntArray
+
+__all__ = ["ConvexProgram", "Design", "Loss"]
+
+
+class Loss(Protocol):
+    """What a solver needs of a loss; arrays are ``(n, K)``, weights ``(n,)``, values are sums."""
+
+    @property
+    def name(self) -> str:
+        """Key under which cone backends find the loss's epigraph."""
+
+    @property
+    def smoothness(self) -> float:
+        """Lipschitz constant of the derivative at unit weight; infinite where there is none."""
+
+    def value(self, outputs: FloatArray, targets: FloatArray, sample_weight: FloatArray) -> float:
+        """``sum_i s_i loss(f_i, y_i)``."""
+
+    def gradient(
+        self, outputs: FloatArray, targets: FloatArray, sample_weight: FloatArray
+    ) -> FloatArray:
+        """Gradient of `value` in the outputs; a subgradient where there is none."""
+
+    def conjugate(self, dual: FloatArray, targets: FloatArray, sample_weight: FloatArray) -> float:
+        """``sum_i s_i loss*(dual_i / s_i, y_i)``; infinite outside the domain."""
+
+    def project_dual(
+        self, dual: FloatArray, targets: FloatArray, sample_weight: FloatArray
+    ) -> FloatArray:
+        """Return a point of the conjugate's domain near `dual`; points inside are returned as they are."""
+
+    def optimal_intercept(
+        self, outputs: FloatArray, targets: FloatArray, sample_weight: FloatArray
+    ) -> FloatArray:
+        """Minimiser ``c`` of ``value(outputs + c)``, shape ``(K,)``."""
+
+
+class Design(Protocol):
+    """The data as a solver sees it: linear maps ``A_i`` on cones ``C_i``, never formed.
+
+    Arrays of weights end in ``(P, d)``; arrays of outputs end in ``(n,)`` or ``(n, K)``.
+    """
+
+    @property
+    def n_samples(self) -> int:
+        """Number ``n`` of samples."""
+
+    @property
+    def n_blocks(self) -> int:
+        """Number ``P`` of blocks."""
+
+    @property
+    def n_features(self) -> int:
+        """Number ``d`` of weights in a block."""
+
+    @property
+    def penalized(self) -> BoolArray:
+        """Which of the ``d`` coordinates enter the norm, shape ``(d,)``."""
+
+    @property
+    def constrained(self) -> bool:
+        """Whether blocks are confined to cones (else ``C_i`` is the whole space)."""
+
+    def forward(self, weights: FloatArray) -> FloatArray:
+        """``sum_i A_i weights[k, i]``: ``(K, P, d) -> (n, K)``."""
+
+    def adjoint(self, dual: FloatArray) -> FloatArray:
+        """``A_i' dual[:, k]``: ``(n, K) -> (K, P, d)``."""
+
+    def features(self) -> sparse.csc_array:
+        """``[A_1 ... A_P]`` as an explicit sparse matrix ``(n, P d)``, for backends that need one."""
+
+    def cones(self) -> sparse.csc_array:
+        """Block-diagonal ``(P m, P d)`` matrix ``R`` with ``C_1 x ... x C_P = {v : R v >= 0}``."""
+
+    def violation(self, blocks: FloatArray) -> float:
+        """Largest ``-r.v / (|r| max |v|)`` over all cone rows ``r`` and blocks ``v``; 0 if all are inside."""
+
+    def project(self, blocks: FloatArray) -> FloatArray:
+        """Points of the cones near `blocks`; the result has violation exactly 0."""
+
+    def support(self, gradients: FloatArray, threshold: float) -> FloatArray:
+        """Upper bounds of ``max {g.u : u in C_i, |u| <= 1}``: ``(..., P, d) -> (..., P)``.
+
+        A bound is tight (to the accuracy of the projection) where it exceeds `threshold`; bounds at or
+        below it need not be.
+        """
+
+    def restrict(self, indices: IntArray | Sequence[int]) -> "Design":
+        """Return the design of a subset of the blocks."""
+
+
+@dataclass(frozen=True, eq=False)
+class ConvexProgram:
+    """Data of one program (see the module's formula).
+
+    Parameters
+    ----------
+    design : Design
+        Linear maps and cones.
+    targets : ndarray of shape (n, K)
+        Encoded targets, as the loss wants them.
+    loss : Loss
+        Convex in the outputs.
+    alpha : float
+        Weight of the group norm, ``>= 0``. It is the ``beta`` of Pilanci and Ergen (ICML 2020, equation 8).
+    sample_weight : ndarray of shape (n,)
+        Non-negative; the data term is ``sum_i sample_weight[i] * loss_i``.
+    fit_intercept : bool
+        Whether the unpenalised ``c`` exists.
+
+    Raises
+    ------
+    ValueError
+        If shapes disagree or `alpha` or a weight is negative or not finite.
+    """
+
+    design: Design
+    targets: FloatArray
+    loss: Loss
+    alpha: float
+    sample_weight: FloatArray
+    fit_intercept: bool
+
+    def __post_init__(self) -> None:
+        """Check shapes and signs."""
+        n = self.design.n_samples
+        if self.targets.ndim != 2 or self.targets.shape[0] != n:
+            raise ValueError(f"targets must have shape ({n}, K); got {self.targets.shape}.")
+        if self.sample_weight.shape != (n,):
+            raise ValueError(f"sample_weight must have shape ({n},); got {self.sample_weight.shape}.")
+        if not (np.isfinite(self.alpha) and self.alpha >= 0):
+            raise ValueError(f"alpha must be finite and non-negative; got {self.alpha!r}.")
+        if not (np.isfinite(self.sample_weight).all() and (self.sample_weight >= 0).all()):
+            raise ValueError("sample_weight must be finite and non-negative.")
+
+    @property
+    def n_signs(self) -> int:
+        """2 with cones (a positive and a negative part), else 1."""
+        return 2 if self.design.constrained else 1
+
+    @property
+    def n_outputs(self) -> int:
+        """Number ``K`` of outputs."""
+        return self.targets.shape[1]
+
+    @property
+    def block_shape(self) -> tuple[int, int, int, int]:
+        """Shape ``(S, K, P, d)`` of the variable."""
+        return (self.n_signs, self.n_outputs, self.design.n_blocks, self.design.n_features)
+
+    def zeros(self) -> FloatArray:
+        """Return the zero point, shape ``(S, K, P, d)``."""
+        return np.zeros(self.block_shape)
+
+    def outputs(self, blocks: FloatArray, intercept: FloatArray) -> FloatArray:
+        """``f`` of shape ``(n, K)``."""
+        signed = blocks[0] - blocks[1] if self.n_signs == 2 else blocks[0]
+        return self.design.forward(signed) + intercept
+
+    def block_norms(self, blocks: FloatArray) -> FloatArray:
+        """Norms over the penalised coordinates, shape ``(S, K, P)``."""
+        norms: FloatArray = np.linalg.norm(blocks[..., self.design.penalized], axis=-1)
+        return norms
+
+    def objective(self, blocks: FloatArray, intercept: FloatArray) -> float:
+        """Value of the objective; says nothing about feasibility."""
+        fit = self.loss.value(self.outputs(blocks, intercept), self.targets, self.sample_weight)
+        return fit + self.alpha * float(self.block_norms(blocks).sum())

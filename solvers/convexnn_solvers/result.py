@@ -1,0 +1,101 @@
+"""What a solve returns: a point, what it is worth, and why the solver stopped."""
+
+from dataclasses import dataclass
+from enum import Enum
+
+from convexnn_solvers._typing import FloatArray
+
+__all__ = ["SolveResult", "Status", "relative_gap"]
+
+
+class Status(Enum):
+    """Why a solve ended. The value of a member is the advice that goes with it.
+
+    The status is decided from figures recomputed from the data: a point whose relative gap is within the
+    tolerance is `CONVERGED` whatever its solver reported, and no other point is.
+    """
+
+    CONVERGED = "The relative duality gap is within the tolerance."
+    INACCURATE = (
+        "The solver reported success, but the gap recomputed from the data is above the tolerance. The best "
+        "point is returned. Try another solver, a larger tol, or data of a more moderate scale."
+    )
+    ITERATION_LIMIT = (
+        "The iteration limit was reached; the best point is returned. Try a larger max_iter or a larger tol."
+    )
+    TIME_LIMIT = "The time limit was reached; the best point is returned. Try a larger time_limit or tol."
+    INTERRUPTED = "The solve was interrupted; the best point found until then is returned."
+    FAILED = (
+        "The solver stopped with an error; the best feasible point known is returned. "
+        "Try another solver or data of a more moderate scale."
+    )
+
+
+def relative_gap(objective: float, dual_objective: float) -> float:
+    """``(objective - dual_objective) / |objective|``, and 0 where both are equal."""
+    gap = objective - dual_objective
+    if gap <= 0:
+        return 0.0
+    return gap / abs(objective) if objective != 0 else float("inf")
+
+
+@dataclass(frozen=True, eq=False)
+class SolveResult:
+    """A feasible point of a `ConvexProgram`, measured from the data in float64.
+
+    Attributes
+    ----------
+    blocks : ndarray of shape (S, K, P, d)
+        Feasible: every block lies in its cone.
+    intercept : ndarray of shape (K,)
+    objective : float
+        Objective at this point.
+    dual_point : ndarray of shape (n, K)
+        ``theta``, of the sign of ``-gradient``, inside the dual's feasible set.
+    dual_objective : float
+        Lower bound ``-sum_i s_i loss*(-theta_i / s_i)`` on the optimum of this program.
+    status : Status
+    solver : str
+    n_iter : int
+        Iterations of the solver, 0 if the starting point was optimal.
+    violation : float
+        Largest relative cone violation of the solver's own point, before it was repaired.
+    time : float
+        Seconds of the whole solve, measuring included.
+    message : str
+        The solver's own last word.
+    """
+
+    blocks: FloatArray
+    intercept: FloatArray
+    objective: float
+    dual_point: FloatArray
+    dual_objective: float
+    status: Status
+    solver: str
+    n_iter: int
+    violation: float
+    time: float
+    message: str = ""
+
+    @property
+    def gap(self) -> float:
+        """``objective - dual_objective``, at least the true suboptimality; never below 0."""
+        return max(0.0, self.objective - self.dual_objective)
+
+    @property
+    def relative_gap(self) -> float:
+        """``gap / |objective|``."""
+        return relative_gap(self.objective, self.dual_objective)
+
+    @property
+    def converged(self) -> bool:
+        """Whether the status is `Status.CONVERGED`."""
+        return self.status is Status.CONVERGED
+
+    def __repr__(self) -> str:
+        """One line with the figures that matter."""
+        return (
+            f"SolveResult({self.status.name}, objective={self.objective:.6g}, "
+            f"relative_gap={self.relative_gap:.2g}, solver={self.solver!r}, n_iter={self.n_iter})"
+        )

@@ -1,0 +1,124 @@
+"""`solve`: one entry point, one way of judging the answer."""
+
+import time
+from typing import Any
+
+import numpy as np
+
+from convexnn_solvers._typing import FloatArray
+from convexnn_solvers.backends.base import Candidate
+from convexnn_solvers.exceptions import BackendError
+from convexnn_solvers.measure import Measurement, measure
+from convexnn_solvers.options import SolveOptions
+from convexnn_solvers.program import ConvexProgram
+from convexnn_solvers.registry import get_backend
+from convexnn_solvers.result import SolveResult, Status, relative_gap
+
+__all__ = ["solve"]
+
+
+def solve(
+    program: ConvexProgram,
+    *,
+    solver: str = "auto",
+    tol: float = 1e-4,
+    max_iter: int | None = None,
+    time_limit: float | None = None,
+    verbose: int = 0,
+    start: tuple[FloatArray, FloatArray] | None = None,
+    **native: Any,
+) -> SolveResult:
+    """Solve a convex program and measure the answer from the data.
+
+    The zero point and `start` are measured first: if one of them is within `tol` no solver runs. The
+    result is the best feasible point seen, with the best lower bound seen; its status follows from those
+    two figures, never from the solver's word.
+
+    Parameters
+    ----------
+    program : ConvexProgram
+    solver : str
+        ``"auto"`` (Clarabel), a name of `available_solvers`, or ``"cvxpy:NAME"``.
+    tol : float
+        Wanted relative duality gap.
+    max_iter : int, optional
+        Iteration limit of the solver; its own by default.
+    time_limit : float, optional
+        Seconds for the solver.
+    verbose : int
+        1 prints one line per solve, 2 also the solver's own log.
+    start : tuple of arrays (S, K, P, d) and (K,), optional
+        A point that the result shall not be worse than.
+    **native
+        Settings under the solver's own names.
+
+    Returns
+    -------
+    SolveResult
+
+    Raises
+    ------
+    SolverNotFoundError, SolverNotInstalledError
+        See `get_backend`.
+    UnsupportedProgramError
+        If the solver does not take this loss or an option.
+    ValueError
+        If an option has a value without a meaning, or ``alpha = 0`` with a loss whose minimum need not
+        be attained (log_loss, softmax).
+    """
+    began = time.perf_counter()
+    options = SolveOptions(tol, max_iter, time_limit, verbose, native)
+    backend = get_backend(solver)
+    backend.check(program, options)
+    if program.alpha == 0 and program.loss.name in {"log_loss", "softmax"}:
+        raise ValueError(
+            "alpha=0 with the logistic loss has no minimum when the classes can be separated. "
+            "Got alpha=0; give a positive alpha."
+        )
+    points = [measure(program, program.zeros(), np.zeros(program.n_outputs))]
+    if start is not None:
+        points.append(measure(program, *start))
+    stopped, n_iter, violation, message = Status.CONVERGED, 0, 0.0, "The starting point is optimal."
+    if _relative_gap(points) > tol:
+        try:
+            candidate = backend.run(program, options)
+            points.append(_measured(program, candidate, tol))
+            stopped, n_iter, message = candidate.stopped, candidate.n_iter, candidate.message
+            violation = points[-1].violation
+        except BackendError as error:
+            stopped, message = Status.FAILED, str(error)
+        except KeyboardInterrupt:
+            stopped, message = Status.INTERRUPTED, "Interrupted from the keyboard."
+
+    best = min(points, key=lambda point: point.objective)
+    bound = max(points, key=lambda point: point.dual_objective)
+    if relative_gap(best.objective, bound.dual_objective) <= tol:
+        stopped = Status.CONVERGED
+    elif stopped is Status.CONVERGED:
+        stopped = Status.INACCURATE
+    result = SolveResult(
+        blocks=best.blocks,
+        intercept=best.intercept,
+        objective=best.objective,
+        dual_point=bound.dual_point,
+        dual_objective=bound.dual_objective,
+        status=stopped,
+        solver=solver if solver != "auto" else backend.name,
+        n_iter=n_iter,
+        violation=violation,
+        time=time.perf_counter() - began,
+        message=message,
+    )
+    if verbose:
+        print(f"{result!r} in {result.time:.2f} s")
+    return result
+
+
+def _relative_gap(points: list[Measurement]) -> float:
+    return relative_gap(min(p.objective for p in points), max(p.dual_objective for p in points))
+
+
+def _measured(program: ConvexProgram, candidate: Candidate, tol: float) -> Measurement:
+    return measure(
+        program, candidate.blocks, candidate.intercept, dual=candidate.dual, slack=min(1e-6, 0.01 * tol)
+    )
