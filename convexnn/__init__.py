@@ -1,1 +1,27 @@
-"""Two-layer ReLU networks trained to their global optimum by convex optimisation."""
+"""Two-layer ReLU networks trained to their global optimum by convex optimisation.
+
+The training objective, **a sum and not a mean**, is::
+
+    F = sum_i s_i loss(f(x_i), y_i) + (alpha / 2) * sum_j (|u_j|^2 + a_j^2)
+
+for the network ``f(x) = sum_j a_j phi(u_j . x~) + c``. The estimators solve the equivalent convex program over
+activation patterns and report a lower bound, so that the distance to the optimum is known.
+"""
+
+from importlib.metadata import version
+
+from convexnn.estimators import ConvexMLPClassifier, ConvexMLPRegressor
+from convexnn.networks import TwoLayerNetwork
+from convexnn.patterns import PatternSet, count_patterns, enumerate_patterns, sample_patterns
+
+__all__ = [
+    "ConvexMLPClassifier",
+    "ConvexMLPRegressor",
+    "PatternSet",
+    "TwoLayerNetwork",
+    "count_patterns",
+    "enumerate_patterns",
+    "sample_patterns",
+]
+
+__version__ = version("convexnn")

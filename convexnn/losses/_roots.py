@@ -40,7 +40,7 @@ def jump_root(breaks: FloatArray, jumps: FloatArray, start: float) -> float:
 def piecewise_linear_root(function: Callable[[float], float], breaks: FloatArray) -> float:
     """Return a zero of a continuous, non-decreasing function that is linear between `breaks`.
 
-    Binary search over the breaks, then one interpolation, so that the zero is exact up to rounding.
+    Binary search over the breaks, then interpolation, so that the zero is exact up to rounding.
 
     Parameters
     ----------
@@ -65,7 +65,10 @@ def piecewise_linear_root(function: Callable[[float], float], breaks: FloatArray
         return right + 0.5 * (further - right) if function(further) <= 0 else right
     left = float(breaks[low])
     at_left = function(left)
-    return left + (right - left) * (-at_left / (at_right - at_left))
+    slope = (at_right - at_left) / (right - left)
+    root = left - at_left / slope
+    # The breaks may be far larger than the root, and so may be the rounding of the first step.
+    return root - function(root) / slope
 
 
 def newton_root(

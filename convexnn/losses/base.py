@@ -36,8 +36,8 @@ class Loss(ABC):
 
     References
     ----------
-    Pilanci and Ergen, "Neural networks are convex regularizers", ICML 2020, section 2 and appendix A.6
-    (general convex losses); Rockafellar, "Convex analysis", section 12 (conjugates).
+    Pilanci and Ergen, "Neural networks are convex regularizers", ICML 2020 (extension to general
+    convex losses); Rockafellar, "Convex analysis", section 12 (conjugates).
     """
 
     name: ClassVar[str]
@@ -78,6 +78,28 @@ class Loss(ABC):
         Returns
         -------
         ndarray of shape (n_samples, n_outputs)
+        """
+
+    @abstractmethod
+    def curvature(self, outputs: FloatArray, targets: FloatArray, sample_weight: FloatArray) -> FloatArray:
+        """Return the second derivatives of ``L`` sample by sample, weights included.
+
+        Where the gradient has a kink it is one of the two sides' derivatives.
+
+        Parameters
+        ----------
+        outputs, targets : ndarray of shape (n_samples, n_outputs), float64
+        sample_weight : ndarray of shape (n_samples,), float64, >= 0
+
+        Returns
+        -------
+        ndarray of shape (n_samples, n_outputs, n_outputs)
+            Symmetric and positive semidefinite for each sample.
+
+        Raises
+        ------
+        TypeError
+            If the loss is not smooth.
         """
 
     @abstractmethod
@@ -151,6 +173,11 @@ class ElementwiseLoss(Loss):
     def _derivatives(self, outputs: FloatArray, targets: FloatArray) -> FloatArray:
         """Unweighted derivative of each element."""
 
+    def _second_derivatives(self, outputs: FloatArray, targets: FloatArray) -> FloatArray:
+        """Unweighted second derivative of each element; smooth losses override this."""
+        del outputs, targets
+        raise TypeError(f"The loss {self.name!r} has kinks and no curvature; use a smooth loss.")
+
     @abstractmethod
     def _conjugates(self, dual: FloatArray, targets: FloatArray) -> FloatArray:
         """Unweighted conjugate of each element, for points of the domain."""
@@ -170,6 +197,11 @@ class ElementwiseLoss(Loss):
     def gradient(self, outputs: FloatArray, targets: FloatArray, sample_weight: FloatArray) -> FloatArray:
         """Return the gradient of ``L``; see :meth:`Loss.gradient`."""
         return sample_weight[:, None] * self._derivatives(outputs, targets)
+
+    def curvature(self, outputs: FloatArray, targets: FloatArray, sample_weight: FloatArray) -> FloatArray:
+        """Return diagonal matrices; see :meth:`Loss.curvature`."""
+        second = sample_weight[:, None] * self._second_derivatives(outputs, targets)
+        return second[:, :, None] * np.eye(outputs.shape[1])
 
     def _weighted_domain(
         self, targets: FloatArray, sample_weight: FloatArray

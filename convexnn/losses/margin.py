@@ -33,7 +33,7 @@ class LogLoss(ElementwiseLoss):
 
     References
     ----------
-    Pilanci and Ergen, "Neural networks are convex regularizers", ICML 2020, appendix A.6.
+    Pilanci and Ergen, "Neural networks are convex regularizers", ICML 2020 (general convex losses).
     """
 
     name: ClassVar[str] = "log_loss"
@@ -45,6 +45,10 @@ class LogLoss(ElementwiseLoss):
 
     def _derivatives(self, outputs: FloatArray, targets: FloatArray) -> FloatArray:
         return -targets * np.asarray(expit(-targets * outputs))
+
+    def _second_derivatives(self, outputs: FloatArray, targets: FloatArray) -> FloatArray:
+        margin = targets * outputs
+        return np.asarray(expit(margin) * expit(-margin))
 
     def _conjugates(self, dual: FloatArray, targets: FloatArray) -> FloatArray:
         p = -targets * dual
@@ -80,7 +84,7 @@ class Hinge(ElementwiseLoss):
 
     References
     ----------
-    Pilanci and Ergen, "Neural networks are convex regularizers", ICML 2020, appendix A.6.
+    Pilanci and Ergen, "Neural networks are convex regularizers", ICML 2020 (general convex losses).
     """
 
     name: ClassVar[str] = "hinge"
@@ -120,6 +124,9 @@ class SquaredHinge(ElementwiseLoss):
 
     def _derivatives(self, outputs: FloatArray, targets: FloatArray) -> FloatArray:
         return -2.0 * targets * np.maximum(0.0, 1.0 - targets * outputs)
+
+    def _second_derivatives(self, outputs: FloatArray, targets: FloatArray) -> FloatArray:
+        return np.where(targets * outputs < 1, 2.0, 0.0)
 
     def _conjugates(self, dual: FloatArray, targets: FloatArray) -> FloatArray:
         return dual * (0.25 * dual + targets)

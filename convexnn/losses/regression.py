@@ -34,6 +34,10 @@ class SquaredError(ElementwiseLoss):
     def _derivatives(self, outputs: FloatArray, targets: FloatArray) -> FloatArray:
         return outputs - targets
 
+    def _second_derivatives(self, outputs: FloatArray, targets: FloatArray) -> FloatArray:
+        del targets
+        return np.ones_like(outputs)
+
     def _conjugates(self, dual: FloatArray, targets: FloatArray) -> FloatArray:
         return dual * (0.5 * dual + targets)
 
@@ -41,10 +45,7 @@ class SquaredError(ElementwiseLoss):
         return np.full_like(targets, -math.inf), np.full_like(targets, math.inf)
 
     def _intercept(self, outputs: FloatArray, targets: FloatArray, sample_weight: FloatArray) -> float:
-        residual = targets - outputs
-        mean = float(np.average(residual, weights=sample_weight))
-        # The mean of what is left removes the rounding of a first mean of large residuals.
-        return mean + float(np.average(residual - mean, weights=sample_weight))
+        return float(np.average(targets - outputs, weights=sample_weight))
 
 
 @dataclass(frozen=True)
@@ -90,6 +91,9 @@ class Huber(ElementwiseLoss):
 
     def _derivatives(self, outputs: FloatArray, targets: FloatArray) -> FloatArray:
         return np.clip(outputs - targets, -self.delta, self.delta)
+
+    def _second_derivatives(self, outputs: FloatArray, targets: FloatArray) -> FloatArray:
+        return np.where(np.abs(outputs - targets) <= self.delta, 1.0, 0.0)
 
     def _conjugates(self, dual: FloatArray, targets: FloatArray) -> FloatArray:
         return dual * (0.5 * dual + targets)

@@ -14,6 +14,7 @@ from convexnn.losses.margin import SATURATED_MARGIN
 __all__ = ["Softmax"]
 
 _EPS = float(np.finfo(np.float64).eps)
+_LEAST_DAMPING, _MOST_DAMPING = 1e-13, 1e8
 
 
 @dataclass(frozen=True)
@@ -41,6 +42,13 @@ class Softmax(Loss):
         """Return the gradient of ``L``; see :meth:`Loss.gradient`."""
         return sample_weight[:, None] * (np.asarray(softmax(outputs, axis=1)) - targets)
 
+    def curvature(self, outputs: FloatArray, targets: FloatArray, sample_weight: FloatArray) -> FloatArray:
+        """Return ``s (diag(p) - p p')``; see :meth:`Loss.curvature`."""
+        del targets
+        p = np.asarray(softmax(outputs, axis=1))
+        bend = p[:, :, None] * (np.eye(p.shape[1]) - p[:, None, :])
+        return sample_weight[:, None, None] * bend
+
     def conjugate(self, dual: FloatArray, targets: FloatArray, sample_weight: FloatArray) -> float:
         """Return ``L*(z)``; see :meth:`Loss.conjugate`."""
         if not _in_domain(dual, targets, sample_weight).all():
@@ -59,6 +67,8 @@ class Softmax(Loss):
             ratio = np.clip(dual[outside] / weight, -1e300, 1e300)
         p = _project_on_simplex(ratio + targets[outside])
         projected[outside] = weight * (p - targets[outside])
+        # Products with subnormal weights are too coarse for the simplex; zero is always in the domain.
+        projected[~_in_domain(projected, targets, sample_weight)] = 0.0
         return projected
 
     def optimal_intercept(
@@ -92,7 +102,8 @@ def _cross_entropy(outputs: FloatArray, targets: FloatArray) -> FloatArray:
 def _in_domain(dual: FloatArray, targets: FloatArray, sample_weight: FloatArray) -> BoolArray:
     """Whether each sample's dual point lies in the domain of the conjugate."""
     used = sample_weight > 0
-    with np.errstate(over="ignore"):
+    # Quotients by tiny weights overflow; infinite and undefined sums are outside, as they should be.
+    with np.errstate(over="ignore", invalid="ignore"):
         p = np.divide(dual, sample_weight[:, None], out=np.zeros_like(dual), where=used[:, None]) + targets
         off = np.abs(p.sum(axis=1) - 1.0)
     on_simplex = (p >= 0).all(axis=1) & (off <= 8 * dual.shape[1] * _EPS)
@@ -133,7 +144,7 @@ def _balance_classes(outputs: FloatArray, targets: FloatArray, sample_weight: Fl
     intercept = np.zeros(n_classes)
     for stage in range(n_stages, -1, -1):
         temperature = 2.0**stage
-        tolerance = 1e-3 if stage else 1e-15
+        tolerance = 0.05 if stage else 4 * _EPS
         scaled = _newton(outputs / temperature, targets, sample_weight, intercept / temperature, tolerance)
         intercept = temperature * scaled
     return intercept
@@ -146,31 +157,34 @@ def _newton(
     intercept: FloatArray,
     tolerance: float,
 ) -> FloatArray:
-    """Damped Newton on the sum-zero intercepts until the gradient is below `tolerance` of the weight."""
-    n_classes = outputs.shape[1]
-    total = float(sample_weight.sum())
+    """Levenberg-Marquardt until each class has its share up to `tolerance`, or rounding stops it."""
     counts = sample_weight @ targets
+    scale = np.sqrt(counts)
+    size = float(np.abs(outputs).max())
     value = float(sample_weight @ _cross_entropy(outputs + intercept, targets))
-    for _ in range(100):
+    damping = _LEAST_DAMPING
+    for _ in range(200):
         p = np.asarray(softmax(outputs + intercept, axis=1))
         mass = sample_weight @ p
         gradient = mass - counts
-        if np.abs(gradient).max() <= tolerance * total:
+        if (np.abs(gradient) <= tolerance * counts).all():
             break
-        # The Hessian is singular along the ones, where the gradient vanishes; the ridge meets saturation.
-        hessian = np.diag(mass) - p.T @ (sample_weight[:, None] * p) + total / n_classes
-        hessian[np.diag_indices(n_classes)] += 1e-13 * total
-        direction = -np.linalg.solve(hessian, gradient)
-        direction -= direction.mean()
-        slope = float(gradient @ direction)
-        noise = 8 * _EPS * (abs(value) + total * _EPS)
-        step, accepted = 1.0, False
-        while step > 1e-18 and not accepted:
-            trial = float(sample_weight @ _cross_entropy(outputs + (intercept + step * direction), targets))
-            accepted = trial <= value + 1e-4 * step * slope + noise
-            step *= 1.0 if accepted else 0.5
-        moved = intercept + step * direction
-        if not accepted or np.array_equal(moved, intercept):
+        # Scaled by the class sizes, lest a rare class drowns in the rounding of a frequent one.
+        hessian = (np.diag(mass) - p.T @ (sample_weight[:, None] * p)) / np.outer(scale, scale)
+        curvature, axes = np.linalg.eigh(hessian)
+        slope = axes.T @ (gradient / scale)
+        noise = 8 * _EPS * (value + size * float(counts.sum()))
+        accepted = False
+        while not accepted and damping < _MOST_DAMPING:
+            direction = -(axes @ (slope / (np.maximum(curvature, 0.0) + damping))) / scale
+            direction -= direction.mean()
+            trial = float(sample_weight @ _cross_entropy(outputs + (intercept + direction), targets))
+            accepted = trial <= value + 1e-4 * float(gradient @ direction) + noise
+            damping *= 0.1 if accepted else 10.0
+        if not accepted:
             break
-        intercept, value = moved, trial
+        damping = max(damping, _LEAST_DAMPING)
+        intercept, value = intercept + direction, trial
+        if np.abs(direction).max() <= _EPS * (size + np.abs(intercept).max()):
+            break
     return intercept

@@ -345,8 +345,8 @@ class TwoLayerNetwork:
 
         References
         ----------
-        Mishkin and Pilanci, "Optimal sets and solution paths of ReLU networks", ICML 2023, section 3 and
-        algorithm 1.
+        Mishkin and Pilanci, "Optimal sets and solution paths of ReLU networks", ICML 2023 (minimal
+        networks).
         """
         samples = check_samples(X, self.n_features)
         weight = check_sample_weight(sample_weight, len(samples))

@@ -76,13 +76,13 @@ def balance(network: "TwoLayerNetwork") -> "TwoLayerNetwork":
 
     References
     ----------
-    Pilanci and Ergen, "Neural networks are convex regularizers", ICML 2020, appendix A.1 (scaling).
+    Pilanci and Ergen, "Neural networks are convex regularizers", ICML 2020 (rescaling of neurons).
     """
     inner, outer = _norms(network)
     flat = (inner == 0) & (outer > 0)
-    constant = flat & (not network.activation.gated)
-    shift = network.activation(network.hidden_biases[constant]) @ network.output_weights[constant]
-    network = replace(network, output_biases=network.output_biases + shift)
+    if not network.activation.gated:
+        shift = network.activation(network.hidden_biases[flat]) @ network.output_weights[flat]
+        network = replace(network, output_biases=network.output_biases + shift)
     unscaled = flat & network.activation.gated & (network.hidden_biases != 0)
     kept = np.flatnonzero(((inner > 0) & (outer > 0)) | unscaled)
     scale = np.ones(len(kept))

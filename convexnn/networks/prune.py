@@ -9,7 +9,7 @@ vertex of the polytope of such networks, as the simplex method does.
 
 References
 ----------
-Mishkin and Pilanci, "Optimal sets and solution paths of ReLU networks", ICML 2023, algorithm 1.
+Mishkin and Pilanci, "Optimal sets and solution paths of ReLU networks", ICML 2023 (minimal networks).
 """
 
 from typing import TYPE_CHECKING
@@ -23,7 +23,7 @@ from convexnn.networks import neurons
 if TYPE_CHECKING:
     from convexnn.networks.network import TwoLayerNetwork
 
-__all__ = ["prune"]
+__all__ = ["independent_weights", "prune"]
 
 _EPS = float(np.finfo(np.float64).eps)
 _MAX_DRIFT = 1e-10
@@ -45,7 +45,7 @@ def prune(network: "TwoLayerNetwork", X: FloatArray) -> "TwoLayerNetwork":
     """
     network = neurons.merge_collinear(neurons.balance(network))
     contributions = network.hidden(X)[:, None, :] * network.output_weights.T
-    columns = contributions.reshape(-1, network.n_neurons)
+    columns = contributions.reshape(len(X) * network.n_outputs, network.n_neurons)
     initial = np.sqrt(np.sum(columns**2, axis=0))
     alive = np.flatnonzero(initial > 0)
     if len(alive) == 0:

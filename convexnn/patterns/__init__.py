@@ -1,8 +1,9 @@
 r"""Activation patterns: the sign vectors :math:`1[X u \ge 0]` of a data matrix.
 
 The hyperplanes :math:`x_i \cdot u = 0` of the non-zero rows cut the space of hidden weights into cells,
-on each of which a ReLU layer is linear. A `PatternSet` lists cells by packed sign vectors with an interior witness
-each; `enumerate_patterns` lists all, `sample_patterns` some, and `count_patterns` bounds how many exist.
+on each of which a ReLU layer is linear. A `PatternSet` lists cells by packed sign vectors with an
+interior witness each; `enumerate_patterns` lists all, `sample_patterns` some, and `count_patterns` bounds how
+many exist.
 `pack_bits`, `unpack_bits`, `masked_sum` and `mask_vector` are what a design operator needs to read them.
 """
 

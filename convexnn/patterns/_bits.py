@@ -98,54 +98,28 @@ def pack_signs(values: FloatArray, tolerance: FloatArray, scale: FloatArray) -> 
 
 
 @kernel
-def _hash_slots(bits: WordArray, size: int) -> IntArray:
-    """Return the preferred slot of each row in a table of `size` (a power of two) slots."""
+def _first_equal(bits: WordArray, size: int) -> IntArray:
+    """Return the first row equal to each row, by open addressing in `size` (a power of two) slots."""
     n_rows, words = bits.shape
-    slots = np.empty(n_rows, dtype=np.intp)
-    mask = np.uint64(size - 1)
+    table = np.full(size, -1, dtype=np.intp)
+    first = np.empty(n_rows, dtype=np.intp)
     for p in range(n_rows):
         state = _MIX
         for w in range(words):
             state = (state ^ bits[p, w]) * _MIX
             state ^= state >> _HALF
-        slots[p] = np.intp(state & mask)
-    return slots
-
-
-@kernel
-def _find(
-    bits: WordArray, queries: WordArray, slots: IntArray, table: IntArray, insert: bool
-) -> tuple[IntArray, IntArray]:
-    """Find the row of `bits` equal to each query by open addressing; -1 (or insertion) where none is."""
-    n_queries, words = queries.shape
-    size = table.shape[0]
-    position = np.empty(n_queries, dtype=np.intp)
-    for q in range(n_queries):
-        slot = slots[q]
-        found = -1
+        slot = np.intp(state & np.uint64(size - 1))
         while table[slot] >= 0:
-            candidate = table[slot]
             equal = True
             for w in range(words):
-                if bits[candidate, w] != queries[q, w]:
-                    equal = False
-                    break
+                equal &= bits[table[slot], w] == bits[p, w]
             if equal:
-                found = candidate
                 break
             slot = (slot + 1) % size
-        if found < 0 and insert:
-            table[slot] = q
-            found = q
-        position[q] = found
-    return position, table
-
-
-def _table_of(bits: WordArray) -> tuple[IntArray, IntArray]:
-    """Return the first row equal to each row, and the hash table of these first rows."""
-    size = 1 << (2 * len(bits) + 1).bit_length()
-    table = np.full(size, -1, dtype=np.intp)
-    return _find(bits, bits, _hash_slots(bits, size), table, True)
+        if table[slot] < 0:
+            table[slot] = p
+        first[p] = table[slot]
+    return first
 
 
 def unique_rows(bits: WordArray) -> IntArray:
@@ -161,10 +135,9 @@ def unique_rows(bits: WordArray) -> IntArray:
 
     Notes
     -----
-    Open addressing; rows with equal hashes are compared word by word, so collisions are harmless.
+    By hashing; rows with equal hashes are compared word by word, so collisions are harmless.
     """
-    bits = np.ascontiguousarray(bits)
-    first, _ = _table_of(bits)
+    first = _first_equal(np.ascontiguousarray(bits), 1 << (2 * len(bits) + 1).bit_length())
     return np.flatnonzero(first == np.arange(len(bits)))
 
 
@@ -180,7 +153,6 @@ def match_rows(bits: WordArray, queries: WordArray) -> IntArray:
     -------
     ndarray of int, shape (Q,)
     """
-    bits, queries = np.ascontiguousarray(bits), np.ascontiguousarray(queries)
-    _, table = _table_of(bits)
-    position, _ = _find(bits, queries, _hash_slots(queries, len(table)), table, False)
-    return position
+    both = np.concatenate([bits, queries])
+    first = _first_equal(both, 1 << (2 * len(both) + 1).bit_length())[len(bits) :]
+    return np.where(first < len(bits), first, -1)

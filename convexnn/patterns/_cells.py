@@ -4,9 +4,9 @@ Let :math:`x_1, \dots, x_m` be pairwise non-parallel rows that span :math:`R^k`,
 `half_cells` returns a point inside each cell contained in :math:`\{f > 0\}`, each cell once:
 
 1. On such a cell f is positive at every non-zero point of the closure, which contains no line. So the height
-   :math:`h = f / x_1` has on it, in the chart :math:`|x_1| = 1`, a unique lowest vertex if :math:`x_1 > 0` and
-   a unique highest one if :math:`x_1 < 0`: f being generic, no two vertices have the same height. That vertex
-   v spans a line in which rows of rank k-1 meet, with :math:`x_1(v) \ne 0` and :math:`f(v) > 0`.
+   :math:`h = f / x_1` has on it, in the chart :math:`|x_1| = 1`, a unique lowest vertex if :math:`x_1 > 0`
+   and a unique highest one if :math:`x_1 < 0`: f being generic, no two vertices have the same height. That
+   vertex v spans a line in which rows of rank k-1 meet, with :math:`x_1(v) \ne 0` and :math:`f(v) > 0`.
 2. Conversely let v be such a vertex and J the rows that vanish on it. Near v the cells are those of the
    arrangement of J in :math:`R^k / v`, and v is their extreme vertex exactly where
    :math:`\varphi = f - (f(v) / x_1(v)) x_1`, a functional on :math:`R^k / v`, is positive. This is the same
@@ -20,7 +20,8 @@ rows among :math:`x_2, \dots, x_m`; a line in which more rows meet is taken only
 lexicographically first basis of its J. Coordinates are reflected so that each chosen row lies along one axis;
 the other live axes span the flat of the rows chosen so far, the leading coordinates of a row are its
 restriction to that flat, and the chosen rows form a triangular matrix. A row counts as zero on a flat up to a
-tolerance that grows with the inverse of the smallest pivot, as the error of the flat does.
+tolerance that grows with the inverse of the smallest pivot, as the error of the flat does; sizes that are
+neither clearly zero nor clearly not are an error, since a wrong guess would lose cells unseen.
 
 The local problems of step 2 are kept on a stack of frames, at most one per dimension. A frame holds its
 coordinates as an array of shape (axes, width): in column c axis c itself, in column k the functional, from
@@ -36,15 +37,21 @@ import numpy as np
 
 from convexnn._jit import kernel
 from convexnn._typing import BoolArray, FloatArray, IntArray
+from convexnn.patterns.witnesses import ResolutionError
 
-_FLOOR = 1e-12  # incidence tolerance of unit rows in the best conditioned case
-_SAFETY = 64.0
+_ZERO = 8.0  # in units of the error bound: at most this is zero; exact incidences stay below 0.5
+_CLEAR = 64.0  # and at least this is not; between them lies doubt, which is reported
 
 
 @kernel
-def _tolerance(error: float) -> float:
-    """Return the size up to which a row counts as zero on a flat that is known up to `error`."""
-    return max(_FLOOR, _SAFETY * error)
+def _is_zero(size: float, error: float, state: IntArray) -> bool:
+    """Whether a size known up to `error` is zero; counts doubtful cases in ``state[1]``."""
+    if size > _CLEAR * error:
+        return False
+    if size > _ZERO * error:
+        state[1] += 1
+        return False
+    return True
 
 
 @kernel
@@ -70,7 +77,14 @@ def _restrict(coords: FloatArray, out: FloatArray, axes: int, live: int, column:
 
 @kernel
 def _flat(
-    coords: FloatArray, live: int, n_rows: int, row: int, tolerance: float, before: BoolArray, on: BoolArray
+    coords: FloatArray,
+    live: int,
+    n_rows: int,
+    row: int,
+    error: float,
+    before: BoolArray,
+    on: BoolArray,
+    state: IntArray,
 ) -> bool:
     """Mark the rows that vanish on the flat; False unless `row` is the first to reach that flat."""
     first = coords.shape[0] + 1
@@ -80,7 +94,7 @@ def _flat(
             square = 0.0
             for c in range(live):
                 square += coords[c, first + i] * coords[c, first + i]
-            if square <= tolerance * tolerance:
+            if _is_zero(math.sqrt(square), error, state):
                 if i < row:
                     return False
                 on[i] = True
@@ -107,12 +121,21 @@ def _line(coords: FloatArray, axes: int, column: int, width: int, across: FloatA
 
 @kernel
 def _vanishing(
-    values: FloatArray, first: int, n_rows: int, on: BoolArray, row: int, tolerance: float, met: IntArray
+    values: FloatArray,
+    first: int,
+    n_rows: int,
+    on: BoolArray,
+    row: int,
+    error: float,
+    met: IntArray,
+    state: IntArray,
 ) -> int:
     """List the rows that vanish on a line; zero of them if it belongs to another sequence or to x_1 = 0."""
-    count = 0
+    count, near = 0, _CLEAR * error
     for i in range(n_rows):
-        if on[i] or i == row or abs(values[first + i]) <= tolerance:
+        if on[i] or i == row or abs(values[first + i]) <= near:
+            if not on[i] and i != row and not _is_zero(abs(values[first + i]), error, state):
+                continue
             if i < row and not on[i]:
                 return 0
             met[count] = i
@@ -202,16 +225,17 @@ def _meet(
     errors: FloatArray,
     met: IntArray,
     local: FloatArray,
+    state: IntArray,
     axes: int,
     n_rows: int,
     row: int,
 ) -> int:
-    """Complete a sequence by its last row and return how many rows meet; zero if the line is to be skipped."""
+    """Complete a sequence by its last row and return how many rows meet; zero to skip the line."""
     first, at = across.shape[0] + 1, axes - 2
     width, values = first + n_rows, across[axes - 1]
     length = _line(coords, axes, first + row, width, across)
     errors[at + 1] = max(errors[at], errors[0] / length)
-    count = _vanishing(values, first, n_rows, on, row, _tolerance(errors[at + 1]), met)
+    count = _vanishing(values, first, n_rows, on, row, errors[at + 1], met, state)
     if count > 0:
         _vertex(values, across, axes, width, local)
         for j in range(count):
@@ -228,13 +252,14 @@ def _search(
     chosen: IntArray,
     level: IntArray,
     n_rows: IntArray,
+    state: IntArray,
     stop: int,
     points: FloatArray,
 ) -> int:
     """Continue the search until `points` is full or nothing is left; return the number of points written."""
     k, first = points.shape[1], points.shape[1] + 1
     met, local, moves = np.empty(n_rows[0], dtype=np.intp), np.empty(k), np.empty(coords.shape[3])
-    count, frame = 0, int(level[k])
+    count, frame = 0, int(state[0])
     while frame >= 0 and count < points.shape[0]:
         axes, at, m = k - frame, int(level[frame]), int(n_rows[frame])
         chosen[frame, at] += 1
@@ -253,12 +278,21 @@ def _search(
             below, live = coords[frame, at + 1], axes - at
             length = _restrict(coords[frame, at], below, axes, live, first + row, first + m)
             error = max(float(errors[frame, at]), float(errors[frame, 0]) / length)
-            if _flat(below, live - 1, m, row, _tolerance(error), on[frame, at], on[frame, at + 1]):
+            if _flat(below, live - 1, m, row, error, on[frame, at], on[frame, at + 1], state):
                 level[frame] = at + 1
                 chosen[frame, at + 1], errors[frame, at + 1] = row, error
         else:
             size = _meet(
-                coords[frame, at], across[frame], on[frame, at], errors[frame], met, local, axes, m, row
+                coords[frame, at],
+                across[frame],
+                on[frame, at],
+                errors[frame],
+                met,
+                local,
+                state,
+                axes,
+                m,
+                row,
             )
             if size == axes - 1:
                 _simplicial(across[frame], size, met, local, points[count])
@@ -269,7 +303,7 @@ def _search(
                 errors[frame + 1, 0], n_rows[frame + 1] = errors[frame, at + 1], size
                 frame += 1
                 level[frame], chosen[frame, 0] = 0, 0
-    level[k] = frame
+    state[0] = frame
     return count
 
 
@@ -294,17 +328,28 @@ def half_cells(
     Yields
     ------
     ndarray of float64, shape (at most batch, k)
+
+    Raises
+    ------
+    ResolutionError
+        If an incidence is in doubt.
     """
     m, k = rows.shape
     coords = np.zeros((k, max(k - 1, 1), k, k + 1 + m))  # frame, level, axis, column
     coords[0, 0] = np.hstack([np.eye(k), functional[:, None], rows.T])
     across = np.zeros((k, k, k + 1 + m))
     on, errors = np.zeros((k, k, m), dtype=np.bool_), np.full((k, k), error)
-    chosen, level = np.zeros((k, k), dtype=np.intp), np.zeros(k + 1, dtype=np.intp)
-    n_rows = np.full(k, m, dtype=np.intp)
+    chosen, level = np.zeros((k, k), dtype=np.intp), np.zeros(k, dtype=np.intp)
+    n_rows, state = np.full(k, m, dtype=np.intp), np.zeros(2, dtype=np.intp)
     chosen[0, 0] = start - 1
     count = batch
     while count == batch:
         points = np.empty((batch, k))
-        count = _search(coords, across, on, errors, chosen, level, n_rows, stop, points)
+        count = _search(coords, across, on, errors, chosen, level, n_rows, state, stop, points)
+        if state[1]:
+            raise ResolutionError(
+                f"{state[1]} times float64 could not tell whether a hyperplane passes through an "
+                "intersection of others: rows of X are too nearly dependent. Centre and rescale the columns, "
+                "or round X to fewer digits."
+            )
         yield points[:count]

@@ -5,9 +5,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from convexnn._typing import FloatArray, IntArray
-from convexnn.patterns.witnesses import ScaledData
+from convexnn.patterns.witnesses import ScaledData, power_of_two
 
-PARALLEL = 1e-12
 _EPS = float(np.finfo(np.float64).eps)
 
 
@@ -43,35 +42,64 @@ class Arrangement:
         The hyperplanes are ordered by a generic projection, so that the result does not change when rows
         of X are permuted, repeated or negated.
         """
-        rows = data.rows[data.tolerance >= 0]
-        n_features = rows.shape[1]
+        rows, n_features = data.rows[data.tolerance >= 0], data.n_features
         unit = rows / np.sqrt(np.square(rows).sum(axis=1))[:, None]
         rng = np.random.default_rng(n_features)
         # Sums along rows, unlike a product by BLAS, do not depend on where a row stands.
         heights = (unit * rng.standard_normal(n_features)).sum(axis=1)
-        unit = np.where(heights[:, None] < 0, -unit, unit)
         order = np.argsort(np.abs(heights), kind="stable")
-        unit = unit[order]
-        unit = unit[_distinct(unit, np.abs(heights)[order])]
-        basis = _row_space(unit)
+        signs = np.where(heights < 0, -1.0, 1.0)[order, None]
+        kept = _distinct(signs * unit[order], np.abs(heights)[order])
+        rows, change = _centred((signs * rows[order])[kept])
+        rows /= np.linalg.norm(rows, axis=1)[:, None]
+        basis = _row_space(rows)
         rank = basis.shape[1]
         if rank:
             basis = basis @ np.linalg.qr(rng.standard_normal((rank, rank)))[0]
-        return cls(np.ascontiguousarray(unit @ basis), basis)
+        rows = rows @ basis
+        return cls(rows / np.linalg.norm(rows, axis=1)[:, None], change @ basis)
+
+
+def _centred(rows: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """Subtract multiples of the first row so as to clear all other columns of it, if that is exact.
+
+    A column such as the ones of a bias, whose entries differ by powers of two and signs only, makes the
+    factors exact and hence the differences accurate: features with large offsets lose nothing.
+
+    Returns
+    -------
+    rows : ndarray of float64, shape (m, d)
+        The changed rows ``rows @ change`` with columns of unit order.
+    change : ndarray of float64, shape (d, d)
+    """
+    n_features = rows.shape[1]
+    fractions = np.abs(np.frexp(rows)[0])
+    alike = np.flatnonzero((fractions == fractions[:1]).all(axis=0) & (fractions[:1] != 0).all(axis=0))
+    if not len(rows) or not len(alike):
+        return rows, np.eye(n_features)
+    column = alike[0]
+    change = np.eye(n_features)
+    change[column] = -rows[0] / rows[0, column]
+    change[column, column] = 1.0
+    centred = rows - rows[:, [column]] / rows[0, column] * rows[0]
+    centred[:, column] = rows[:, column]
+    exponents = power_of_two(np.abs(centred).max(axis=0))
+    return np.ldexp(centred, -exponents), np.ldexp(change, -exponents)
 
 
 def _distinct(unit: FloatArray, heights: FloatArray) -> IntArray:
     """Return the first row of each class of equal rows; equal rows have equal heights, which increase."""
-    window = PARALLEL * 4 * max(1.0, float(np.max(heights, initial=1.0)))
+    parallel = 8 * _EPS * (unit.shape[1] + 4)
+    window = parallel * 4 * max(1.0, float(np.max(heights, initial=1.0)))
     new = np.ones(len(unit), dtype=np.bool_)
     lone = np.diff(heights, prepend=-np.inf) > window
-    for i in np.flatnonzero(~lone):
-        j = i - 1
-        while j >= 0 and heights[i] - heights[j] <= window:
-            if new[j] and np.abs(unit[i] - unit[j]).max() <= PARALLEL:
-                new[i] = False
-                break
-            j -= 1
+    seen: list[int] = []  # the distinct rows of the current run of nearly equal heights
+    for i in np.flatnonzero(~lone).tolist():
+        if lone[i - 1]:
+            seen = [i - 1]
+        near = [j for j in seen if heights[i] - heights[j] <= window]
+        new[i] = all(np.abs(unit[i] - unit[j]).max() > parallel for j in near)
+        seen = [*near, i] if new[i] else near
     return np.flatnonzero(new)
 
 

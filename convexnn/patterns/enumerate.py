@@ -16,7 +16,7 @@ from convexnn.patterns._cells import half_cells
 from convexnn.patterns.arrangement import Arrangement
 from convexnn.patterns.count import count_patterns
 from convexnn.patterns.pattern_set import PatternSet
-from convexnn.patterns.witnesses import ScaledData, check_data
+from convexnn.patterns.witnesses import ResolutionError, ScaledData, check_data
 
 __all__ = ["enumerate_patterns"]
 
@@ -29,8 +29,8 @@ def enumerate_patterns(X: ArrayLike, *, max_patterns: int = 2_000_000) -> Patter
 
     Exact for any input: zero rows are left out (their bit is one), parallel rows merged, rank deficiency
     removed, and vertices in which more hyperplanes meet than the dimension are resolved. The cells that meet
-    a generic hyperplane are those of the arrangement restricted to it, one rank lower; those that avoid it are
-    found from the vertices at which a height is extreme, without linear programs.
+    a generic hyperplane are those of the arrangement restricted to it, one rank lower; those that avoid it
+    are found from the vertices at which a height is extreme, without linear programs.
 
     Parameters
     ----------
@@ -51,7 +51,7 @@ def enumerate_patterns(X: ArrayLike, *, max_patterns: int = 2_000_000) -> Patter
     ValueError
         If X is not a finite two-dimensional array.
     RuntimeError
-        If a cell is thinner than float64 resolves, so that the list cannot be verified.
+        If rows are so nearly dependent that float64 cannot resolve the cells.
 
     Notes
     -----
@@ -82,9 +82,10 @@ def check_budget(data: ScaledData, arrangement: Arrangement, max_patterns: int) 
             break
         size, unit = size / 1000, larger
     raise PatternBudgetError(
-        f"Up to {_short(bound)} activation patterns exist for {arrangement.n_hyperplanes} distinct hyperplanes of "
-        f"rank {arrangement.rank}; they would take {size:.3g} {unit}. At most max_patterns={max_patterns} were "
-        "allowed. Sample patterns instead (sample_patterns), use fewer columns, or raise max_patterns."
+        f"Up to {_short(bound)} activation patterns exist for {arrangement.n_hyperplanes} distinct "
+        f"hyperplanes of rank {arrangement.rank}; they would take {size:.3g} {unit}. At most "
+        f"max_patterns={max_patterns} were allowed. Sample patterns instead (sample_patterns), use fewer "
+        "columns, or raise max_patterns."
     )
 
 
@@ -110,18 +111,17 @@ def verified(data: ScaledData, scaled: FloatArray) -> tuple[WordArray, FloatArra
 
     Raises
     ------
-    RuntimeError
+    ResolutionError
         If the sign of a row at a witness is within rounding, or two cells are the same.
     """
     bits, certain = data.signs(scaled)
     both = interleaved(bits, data.opposite(bits))
     n_repeated = len(both) - len(unique_rows(both))
     if not certain.all() or n_repeated:
-        raise RuntimeError(
-            f"The list of cells could not be verified: {np.count_nonzero(~certain)} of {len(bits)} witnesses are "
-            f"within rounding of a hyperplane and {n_repeated} cells were found twice. Rows of X are too nearly "
-            "dependent for float64. Centre and rescale the columns, round X to fewer digits, or use "
-            "sample_patterns."
+        raise ResolutionError(
+            f"The list of cells could not be verified: {np.count_nonzero(~certain)} of {len(bits)} witnesses "
+            f"are within rounding of a hyperplane and {n_repeated} cells were found twice. Rows of X are too "
+            "nearly dependent for float64. Centre and rescale the columns, or round X to fewer digits."
         )
     generators = data.unscaled(scaled, np.zeros(len(scaled), dtype=np.intp))
     return both, interleaved(generators, -generators)

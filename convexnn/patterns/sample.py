@@ -3,6 +3,8 @@
 import operator
 import warnings
 from collections.abc import Iterator
+from contextlib import suppress
+from copy import deepcopy
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -14,7 +16,7 @@ from convexnn.patterns.arrangement import Arrangement
 from convexnn.patterns.count import count_patterns
 from convexnn.patterns.enumerate import all_cells, some_cells, verified
 from convexnn.patterns.pattern_set import PatternSet
-from convexnn.patterns.witnesses import ScaledData, as_generator, check_data, into_interior
+from convexnn.patterns.witnesses import ResolutionError, ScaledData, as_generator, check_data, into_interior
 
 __all__ = ["sample_patterns"]
 
@@ -23,7 +25,7 @@ _LARGEST_BATCH = 4096
 _STALLED = 20  # a batch with less than one new pattern in so many draws ends plain sampling
 _FEW = 200_000  # this many cells may be listed to fill up a sample
 _LISTED_BITS = 4_000_000_000  # and they may have this many bits in all
-_BARREN = 20  # great circles in a row without a new cell
+_BARREN = 20  # draws of great circles in a row without a new cell
 
 
 def sample_patterns(
@@ -48,8 +50,8 @@ def sample_patterns(
         How many distinct patterns, at least 1.
     method : {"gaussian", "geometric"}, default="gaussian"
         How gates are drawn. "gaussian": :math:`g \sim N(0, I)` in the coordinates of X; the gates depend on
-        `random_state` and d only. "geometric": g orthogonal to r - 1 randomly chosen rows (r the rank of X), then
-        moved into one of the cells around it.
+        `random_state` and d only. "geometric": g orthogonal to r - 1 randomly chosen rows (r the rank
+        of X), then moved into one of the cells around it.
     symmetric : bool, default=False
         Whether every gate g is followed by -g.
     random_state : int, RandomState, Generator or None, default=None
@@ -121,8 +123,8 @@ class _Sampler:
 
     def draw(self, arrangement: Arrangement | None) -> None:
         """Sample gates until there are enough or a batch brings little; geometric with an arrangement."""
-        # A stream of its own, so that gates do not depend on whether one was moved off a hyperplane.
-        sideways = np.random.default_rng(self.rng.integers(2**63))
+        # A stream of its own: the gates are then the plain draws that `random_state` gives.
+        sideways = np.random.default_rng(deepcopy(self.rng).integers(2**63))
         fruitful = True
         while self.missing and fruitful:
             size = min(max(self.missing, 64), _LARGEST_BATCH)
@@ -138,16 +140,22 @@ class _Sampler:
         arrangement = Arrangement.of(self.data)
         bound = count_patterns(max(1, arrangement.n_hyperplanes), arrangement.rank)
         if bound <= max(_FEW, 4 * self.n_patterns) and bound * self.data.n_samples <= _LISTED_BITS:
-            self._fill_from_all(arrangement)
-        else:
-            self._walk_circles()
-            self._fill_in_search_order(arrangement)
+            # Where the full list cannot be verified, single cells still can.
+            with suppress(ResolutionError):
+                self._fill_from_all(arrangement)
+                return self._warn_if_missing()
+        self._walk_circles()
+        self._fill_in_search_order(arrangement)
+        return self._warn_if_missing()
+
+    def _warn_if_missing(self) -> None:
+        """Warn if the patterns found, known to be all, are fewer than wanted."""
         if self.missing:
             warnings.warn(
-                f"Only {len(self.bits)} distinct activation patterns of X exist, {self.n_patterns} were asked for; "
-                "all of them are returned.",
+                f"Only {len(self.bits)} distinct activation patterns of X exist, {self.n_patterns} were "
+                "asked for; all of them are returned.",
                 PatternCountWarning,
-                stacklevel=3,
+                stacklevel=4,
             )
 
     def _fill_from_all(self, arrangement: Arrangement) -> None:
@@ -173,8 +181,13 @@ class _Sampler:
         """Add the cells crossed by great circles through known witnesses, until circles bring none."""
         barren = 0
         while self.missing and barren < _BARREN:
-            start = self.scaled[self.rng.integers(len(self.scaled))]
-            points = _circle(self.data, start, self.rng.standard_normal(self.data.n_features))
+            # A circle crosses at most 2n cells, many of them known.
+            n_circles = min(max(self.missing // (4 * self.data.n_samples), 1), 64)
+            starts = self.scaled[self.rng.integers(len(self.scaled), size=n_circles)]
+            directions = self.rng.standard_normal(starts.shape)
+            points = np.concatenate(
+                [_circle(self.data, *pair) for pair in zip(starts, directions, strict=True)]
+            )
             bits, certain = self.data.signs(points)
             order = self.rng.permutation(np.flatnonzero(certain))
             barren = 0 if self.add(points[order], bits[order]) else barren + 1

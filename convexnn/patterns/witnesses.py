@@ -12,8 +12,13 @@ import numpy as np
 from convexnn._typing import BoolArray, FloatArray, IntArray, RandomState, WordArray
 from convexnn.patterns._bits import pack_bits, pack_signs
 
-_BLOCK = 1 << 20  # entries of X U' held at a time
+_BLOCK = 1 << 16  # entries of X U' held at a time; they should stay in cache
+_ATTEMPTS = 16  # directions tried to leave a hyperplane
 _EPS = float(np.finfo(np.float64).eps)
+
+
+class ResolutionError(RuntimeError):
+    """Rows of X are so nearly dependent that float64 does not resolve the cells."""
 
 
 def as_generator(random_state: RandomState) -> np.random.Generator:
@@ -170,7 +175,7 @@ def into_interior(
 
     Raises
     ------
-    RuntimeError
+    ResolutionError
         If no such point is found: the cells there are thinner than float64 resolves.
     """
     bits, certain = data.signs(scaled)
@@ -178,32 +183,29 @@ def into_interior(
         return scaled, bits
     scaled = scaled.copy()
     pending = np.flatnonzero(~certain)
-    widening = 1.0
-    while len(pending):
-        if widening * float(data.tolerance.max()) > 1e-6:
-            raise RuntimeError(
-                f"{len(pending)} weight(s) lie where the cells of X are thinner than float64 resolves. "
-                "Merge nearly parallel rows of X, or centre and rescale its columns."
-            )
-        left = []
-        for p in pending:
-            moved = _stepped(data, scaled[p], directions[p], widening)
-            moved_bits, clear = data.signs(moved[None, :])
-            if clear[0]:
-                scaled[p], bits[p] = moved, moved_bits[0]
-            else:
-                left.append(p)
-        # Rows just outside J left too short a step: count them as on their hyperplane too.
-        pending = np.asarray(left, dtype=np.intp)
-        widening *= 16.0
-    return scaled, bits
+    for attempt in range(_ATTEMPTS):
+        # Rows just outside J leave too short a step: later, count them as on their hyperplane too.
+        widening = 16.0 ** (attempt // 4)
+        if attempt:
+            directions = np.random.default_rng(attempt).standard_normal(scaled.shape)
+        moved = [_stepped(data, scaled[p], directions[p], widening) for p in pending]
+        moved_bits, certain = data.signs(np.array(moved))
+        done = pending[certain]
+        scaled[done], bits[done] = np.array(moved)[certain], moved_bits[certain]
+        pending = pending[~certain]
+        if not len(pending):
+            return scaled, bits
+    raise ResolutionError(
+        f"{len(pending)} weight(s) lie where the cells of X are thinner than float64 resolves. Merge nearly "
+        "parallel rows of X, or centre and rescale its columns."
+    )
 
 
 def _stepped(data: ScaledData, weight: FloatArray, direction: FloatArray, widening: float) -> FloatArray:
     """Return ``weight + t * direction``, t half the distance to the nearest crossing off the weight."""
     size = float(np.linalg.norm(weight))
     values, slopes = data.rows @ weight, data.rows @ direction
-    off = np.abs(values) > widening * size * data.tolerance
+    off = (data.tolerance >= 0) & (np.abs(values) > widening * size * data.tolerance)
     # The rate at which x_i.u shrinks relative to itself; its inverse is the crossing.
     rate = float(np.max(-slopes[off] / values[off], initial=0.5 / size))
     return weight + (0.5 / rate) * direction

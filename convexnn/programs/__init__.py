@@ -1,7 +1,7 @@
 """Convex programs of two-layer networks: data and patterns in, program out; solution in, network out."""
 
 from convexnn.programs.masked_design import MaskedDesign
-from convexnn.programs.reconstruct import blocks_from_network, network_from_blocks
+from convexnn.programs.reconstruct import blocks_from_network, network_from_blocks, network_weights
 from convexnn.programs.two_layer import augment, check_bias, two_layer_program
 
 __all__ = [
@@ -10,5 +10,6 @@ __all__ = [
     "blocks_from_network",
     "check_bias",
     "network_from_blocks",
+    "network_weights",
     "two_layer_program",
 ]

@@ -129,7 +129,7 @@ class MaskedDesign:
         signs = np.where(self.patterns.to_dense(), 1.0, -1.0)
         data = (signs[:, None, :] * self.X.T).ravel()
         rows = np.arange(n_blocks)[:, None, None] * n + np.arange(n)
-        indices = np.broadcast_to(rows, (n_blocks, d, n)).ravel()
+        indices = np.broadcast_to(rows, (n_blocks, d, n)).flatten()
         matrix = sparse.csc_array(
             (data, indices, n * np.arange(n_blocks * d + 1)), shape=(n_blocks * n, n_blocks * d)
         )
@@ -227,19 +227,20 @@ class MaskedDesign:
         signs = np.where(self.patterns.to_dense(), 1.0, -1.0)[owners]
         lam = signs * lam / lengths
         moved = vectors + lam @ self.X
-        (column,) = np.flatnonzero(~self.penalized)
-        left = moved[:, column]
-        slopes = self.X[:, ~self.penalized].ravel()
-        steepness = np.linalg.norm(self.X[:, self.penalized], axis=1) / np.abs(slopes)
+        (free,) = np.flatnonzero(~self.penalized)
+        steepness = np.linalg.norm(self.X[:, self.penalized], axis=1) / np.abs(self.X[:, free])
         bounds = np.empty(len(vectors))
-        for b, remainder in enumerate(left):
-            cancelling = signs[b] * slopes * remainder < 0
-            norm = float(np.linalg.norm(moved[b, self.penalized]))
+        for b, (before, after) in enumerate(zip(vectors, moved, strict=True)):
+            cancelling = signs[b] * self.X[:, free] * after[free] < 0
             if cancelling.any():
-                norm += abs(remainder) * float(steepness[cancelling].min())
-            elif abs(remainder) > self._rounding(vectors[b]):
-                norm = np.inf
-            bounds[b] = norm
+                extra = abs(after[free]) * float(steepness[cancelling].min())
+            else:
+                # All rows push the same way: shorten all multipliers together instead.
+                gained = after[free] - before[free]
+                share = min(max(-before[free] / gained, 0.0), 1.0) if gained != 0 else 1.0
+                after = before + share * (after - before)
+                extra = 0.0 if abs(after[free]) <= self._rounding(before) else np.inf
+            bounds[b] = float(np.linalg.norm(after[self.penalized])) + extra
         return bounds
 
     def _rounding(self, vector: FloatArray) -> float:

@@ -9,9 +9,8 @@ from convexnn._typing import FloatArray, HiddenBias, IntArray
 from convexnn.networks import TwoLayerNetwork
 from convexnn.patterns import pack_bits
 from convexnn.programs.masked_design import MaskedDesign
-from convexnn.programs.two_layer import augment
 
-__all__ = ["blocks_from_network", "network_from_blocks"]
+__all__ = ["blocks_from_network", "network_from_blocks", "network_weights"]
 
 _ON_HYPERPLANE = 1e-9
 
@@ -108,9 +107,7 @@ def blocks_from_network(program: ConvexProgram, network: TwoLayerNetwork) -> tup
             f"The network has {network.n_features} features and {network.n_outputs} outputs, which does not "
             f"fit a program with blocks of {design.n_features} weights and {program.n_outputs} outputs."
         )
-    hidden = network.hidden_weights.T
-    if network.hidden_bias != "none":
-        hidden = np.hstack([hidden, network.hidden_biases[:, None]])
+    hidden = network_weights(network)
     deciding = hidden
     if network.gates is not None:
         deciding = network.gates.T[:, : design.n_features]
@@ -144,9 +141,9 @@ def _patterns_of(design: MaskedDesign, deciding: FloatArray) -> IntArray:
     return positions
 
 
-def network_weights(network: TwoLayerNetwork, hidden_bias: HiddenBias) -> FloatArray:
-    """Weights of the hidden units as rows in the coordinates of ``augment(X, hidden_bias)``."""
+def network_weights(network: TwoLayerNetwork) -> FloatArray:
+    """Weights of the hidden units, shape (m, d), in the coordinates of ``augment(X, network.hidden_bias)``."""
     rows = network.hidden_weights.T
-    if hidden_bias == "none":
+    if network.hidden_bias == "none":
         return np.ascontiguousarray(rows)
     return np.hstack([rows, network.hidden_biases[:, None]])

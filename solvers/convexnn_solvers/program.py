@@ -41,6 +41,11 @@ class Loss(Protocol):
     ) -> FloatArray:
         """Gradient of `value` in the outputs; a subgradient where there is none."""
 
+    def curvature(
+        self, outputs: FloatArray, targets: FloatArray, sample_weight: FloatArray
+    ) -> FloatArray:
+        """Second derivatives of `value` for each sample, shape ``(n, K, K)``; asked of smooth losses only."""
+
     def conjugate(self, dual: FloatArray, targets: FloatArray, sample_weight: FloatArray) -> float:
         """``sum_i s_i loss*(dual_i / s_i, y_i)``; infinite outside the domain."""
 

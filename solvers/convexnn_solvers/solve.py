@@ -12,9 +12,12 @@ from convexnn_solvers.measure import Measurement, measure
 from convexnn_solvers.options import SolveOptions
 from convexnn_solvers.program import ConvexProgram
 from convexnn_solvers.registry import get_backend
-from convexnn_solvers.result import SolveResult, Status, relative_gap
+from convexnn_solvers.result import SolveResult, Status
 
 __all__ = ["solve"]
+
+# Of the objective at zero: float64 does not resolve less in a sum of that size.
+_RESOLUTION = 1e-13
 
 
 def solve(
@@ -32,7 +35,9 @@ def solve(
 
     The zero point and `start` are measured first: if one of them is within `tol` no solver runs. The
     result is the best feasible point seen, with the best lower bound seen; its status follows from those
-    two figures, never from the solver's word.
+    two figures, never from the solver's word. It is `Status.CONVERGED` if the gap is at most ``tol`` times
+    the objective, or below what float64 resolves (1e-13 of the objective at zero; an interpolating network
+    has an objective of zero, of which nothing is a fraction).
 
     Parameters
     ----------
@@ -78,8 +83,9 @@ def solve(
     points = [measure(program, program.zeros(), np.zeros(program.n_outputs))]
     if start is not None:
         points.append(measure(program, *start))
+    smallest = _RESOLUTION * points[0].objective
     stopped, n_iter, violation, message = Status.CONVERGED, 0, 0.0, "The starting point is optimal."
-    if _relative_gap(points) > tol:
+    if not _converged(points, tol, smallest):
         try:
             candidate = backend.run(program, options)
             points.append(_measured(program, candidate, tol))
@@ -92,7 +98,7 @@ def solve(
 
     best = min(points, key=lambda point: point.objective)
     bound = max(points, key=lambda point: point.dual_objective)
-    if relative_gap(best.objective, bound.dual_objective) <= tol:
+    if _converged(points, tol, smallest):
         stopped = Status.CONVERGED
     elif stopped is Status.CONVERGED:
         stopped = Status.INACCURATE
@@ -114,8 +120,10 @@ def solve(
     return result
 
 
-def _relative_gap(points: list[Measurement]) -> float:
-    return relative_gap(min(p.objective for p in points), max(p.dual_objective for p in points))
+def _converged(points: list[Measurement], tol: float, smallest: float) -> bool:
+    objective = min(point.objective for point in points)
+    gap = objective - max(point.dual_objective for point in points)
+    return gap <= max(tol * abs(objective), smallest)
 
 
 def _measured(program: ConvexProgram, candidate: Candidate, tol: float) -> Measurement:

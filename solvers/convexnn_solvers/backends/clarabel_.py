@@ -6,15 +6,19 @@ import numpy as np
 from scipy import sparse
 
 from convexnn_solvers.backends.base import Backend, Candidate
-from convexnn_solvers.conic.assemble import assemble
+from convexnn_solvers.conic.assemble import ConicProgram, assemble
 from convexnn_solvers.conic.epigraphs import EPIGRAPHS
 from convexnn_solvers.conic.form import ConicForm, condition
+from convexnn_solvers.conic.model import QuadraticModel
+from convexnn_solvers.conic.newton import proximal_newton
 from convexnn_solvers.exceptions import BackendError, UnsupportedProgramError
 from convexnn_solvers.options import SolveOptions
 from convexnn_solvers.program import ConvexProgram
 from convexnn_solvers.result import Status
 
 __all__ = ["Clarabel"]
+
+_BY_NEWTON = frozenset({"log_loss", "softmax"})
 
 _STOPPED = {
     "Solved": Status.CONVERGED,
@@ -32,33 +36,42 @@ class Clarabel(Backend):
     losses: ClassVar[frozenset[str]] = frozenset(EPIGRAPHS)
 
     def run(self, program: ConvexProgram, options: SolveOptions) -> Candidate:
-        """Solve; see `Backend.run`."""
-        import clarabel
+        """Solve; logistic losses by proximal Newton, the others as one conic program; see `Backend.run`."""
+        if program.loss.name in _BY_NEWTON:
+            return proximal_newton(program, options, _solve_model)
+        return _solve(assemble(program), options)
 
-        conic = assemble(program)
-        form, scaling = condition(conic.form)
-        solver = clarabel.DefaultSolver(
-            sparse.diags_array(form.quadratic, format="csc"),
-            form.linear,
-            form.matrix,
-            form.rhs,
-            _cones(clarabel, form),
-            _settings(clarabel, options),
-        )
-        solution = solver.solve()
-        status = str(solution.status)
-        x, z = np.asarray(solution.x), np.asarray(solution.z)
-        if not (np.isfinite(x).all() and np.isfinite(z).all()):
-            raise BackendError(f"Clarabel ended with status {status} and no usable point.")
-        blocks, intercept, theta = conic.decode(scaling.primal(x), scaling.dual(z))
-        return Candidate(
-            blocks,
-            intercept,
-            theta,
-            _STOPPED.get(status, Status.FAILED),
-            int(solution.iterations),
-            f"Clarabel: {status}",
-        )
+
+def _solve_model(program: ConvexProgram, model: QuadraticModel, options: SolveOptions) -> Candidate:
+    return _solve(assemble(program, model), options)
+
+
+def _solve(conic: ConicProgram, options: SolveOptions) -> Candidate:
+    import clarabel
+
+    form, scaling = condition(conic.form)
+    solver = clarabel.DefaultSolver(
+        sparse.triu(form.quadratic, format="csc"),
+        form.linear,
+        form.matrix,
+        form.rhs,
+        _cones(clarabel, form),
+        _settings(clarabel, options),
+    )
+    solution = solver.solve()
+    status = str(solution.status)
+    x, z = np.asarray(solution.x), np.asarray(solution.z)
+    if not (np.isfinite(x).all() and np.isfinite(z).all()):
+        raise BackendError(f"Clarabel ended with status {status} and no usable point.")
+    blocks, intercept, theta = conic.decode(scaling.primal(x), scaling.dual(z))
+    return Candidate(
+        blocks,
+        intercept,
+        theta,
+        _STOPPED.get(status, Status.FAILED),
+        int(solution.iterations),
+        f"Clarabel: {status}",
+    )
 
 
 def _cones(clarabel: Any, form: ConicForm) -> list[Any]:

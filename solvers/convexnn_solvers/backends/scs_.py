@@ -33,7 +33,7 @@ class Scs(Backend):
         conic = assemble(program)
         form, scaling = condition(conic.form)
         data = {
-            "P": sparse.csc_matrix(sparse.diags_array(form.quadratic, format="csc")),
+            "P": sparse.csc_matrix(sparse.triu(form.quadratic, format="csc")),
             "A": sparse.csc_matrix(form.matrix),
             "b": form.rhs,
             "c": form.linear,

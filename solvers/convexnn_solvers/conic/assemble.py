@@ -8,6 +8,7 @@ from scipy import sparse
 from convexnn_solvers._typing import FloatArray, IntArray
 from convexnn_solvers.conic.epigraphs import EPIGRAPHS, Epigraph, Rows
 from convexnn_solvers.conic.form import ConicForm
+from convexnn_solvers.conic.model import QuadraticModel
 from convexnn_solvers.program import ConvexProgram
 
 __all__ = ["ConicProgram", "assemble"]
@@ -44,23 +45,24 @@ class ConicProgram:
         if program.n_signs == 2:
             blocks[0] += blocks[1]
         intercept = np.zeros(program.n_outputs)
-        if program.fit_intercept:
-            intercept = x[self.first_intercept : self.first_intercept + program.n_outputs]
+        n_free = self.first_block - self.first_intercept
+        intercept[:n_free] = x[self.first_intercept : self.first_block]
         n, n_outputs = program.targets.shape
         theta = z[: n * n_outputs].reshape(n_outputs, n).T
-        return blocks, intercept.copy(), theta.copy()
+        return blocks, intercept, theta.copy()
 
 
-def assemble(program: ConvexProgram) -> ConicProgram:
-    """Build the sparse cone data of a program.
+def assemble(program: ConvexProgram, model: QuadraticModel | None = None) -> ConicProgram:
+    """Build the sparse cone data of a program, with `model` in place of its loss if given.
 
     Equalities ``r - [A_1 .. A_P] (v - w) - c = -shift`` come first, so that their multipliers are the dual
     point ``theta``; then the loss's and the cones' inequalities, one second-order cone for each block, and
     the loss's exponential cones.
     """
-    epigraph = EPIGRAPHS[program.loss.name](program.loss, program.targets, program.sample_weight)
+    loss = program.loss if model is None else model
+    epigraph = EPIGRAPHS[loss.name](loss, program.targets, program.sample_weight)
     n_r, n_e = epigraph.shift.size, epigraph.extra_linear.size
-    n_c = program.n_outputs if program.fit_intercept else 0
+    n_c = program.n_outputs - epigraph.shift_invariant if program.fit_intercept else 0
     n_blocks = int(np.prod(program.block_shape[:3]))
     n_v = n_blocks * program.design.n_features
     n_t = n_blocks if program.alpha > 0 else 0
@@ -68,7 +70,7 @@ def assemble(program: ConvexProgram) -> ConicProgram:
     cones, nonneg, exponential = _cone_rows(program), epigraph.nonneg, epigraph.exponential
     tails, heads, sizes = _norm_rows(program) if n_t else (None, None, np.zeros(0, dtype=np.intp))
     layout: list[list[sparse.sparray | None]] = [
-        [sparse.eye_array(n_r), None, _intercept_columns(program), _equalities(program), None],
+        [sparse.eye_array(n_r), None, _intercept_columns(program, n_c), _equalities(program), None],
         [*_loss_rows(nonneg), None, None, None],
         [None, None, None, cones, None],
         [None, None, None, tails, heads],
@@ -84,7 +86,14 @@ def assemble(program: ConvexProgram) -> ConicProgram:
         exponential.rhs if exponential else np.zeros(0),
     ]
     form = ConicForm(
-        quadratic=np.concatenate([epigraph.quadratic, epigraph.extra_quadratic, np.zeros(n_c + n_v + n_t)]),
+        quadratic=sparse.block_diag(
+            [
+                epigraph.quadratic,
+                sparse.diags_array(epigraph.extra_quadratic),
+                sparse.csc_array((n_c + n_v + n_t,) * 2),
+            ],
+            format="csc",
+        ),
         linear=np.concatenate(
             [epigraph.linear, epigraph.extra_linear, np.zeros(n_c + n_v), np.full(n_t, program.alpha)]
         ),
@@ -99,7 +108,7 @@ def assemble(program: ConvexProgram) -> ConicProgram:
 
 
 def _quadratic_size(epigraph: Epigraph) -> float:
-    at_zero = 0.5 * float(epigraph.quadratic @ epigraph.shift**2)
+    at_zero = 0.5 * float(epigraph.shift @ (epigraph.quadratic @ epigraph.shift))
     return at_zero if at_zero > 0 else 1.0
 
 
@@ -134,11 +143,12 @@ def _cone_rows(program: ConvexProgram) -> sparse.csc_array | None:
     return _signed(rows, program.n_signs)
 
 
-def _intercept_columns(program: ConvexProgram) -> sparse.sparray | None:
-    if not program.fit_intercept:
+def _intercept_columns(program: ConvexProgram, n_c: int) -> sparse.sparray | None:
+    """Columns of the first `n_c` outputs' intercepts; the others stay zero."""
+    if n_c == 0:
         return None
     ones = np.ones((program.design.n_samples, 1))
-    return sparse.csc_array(sparse.kron(sparse.eye_array(program.n_outputs), -ones))
+    return sparse.csc_array(sparse.kron(sparse.eye_array(program.n_outputs, n_c), -ones))
 
 
 def _norm_rows(program: ConvexProgram) -> tuple[sparse.sparray, sparse.sparray, IntArray]:

@@ -12,6 +12,7 @@ import numpy as np
 from scipy import sparse
 
 from convexnn_solvers._typing import FloatArray, IntArray
+from convexnn_solvers.conic.model import QuadraticModel
 from convexnn_solvers.program import Loss
 
 __all__ = ["EPIGRAPHS", "Epigraph", "Rows"]
@@ -28,15 +29,20 @@ class Rows:
 
 @dataclass(frozen=True, eq=False)
 class Epigraph:
-    """See the module; missing row groups are None."""
+    """See the module; missing row groups are None.
+
+    `shift_invariant` says that adding one number to all outputs of a sample changes nothing, so that one
+    of the intercepts is redundant.
+    """
 
     shift: FloatArray
-    quadratic: FloatArray
+    quadratic: sparse.csc_array
     linear: FloatArray
     extra_quadratic: FloatArray = field(default_factory=lambda: np.zeros(0))
     extra_linear: FloatArray = field(default_factory=lambda: np.zeros(0))
     nonneg: Rows | None = None
     exponential: Rows | None = None
+    shift_invariant: bool = False
 
 
 def _entries(
@@ -49,7 +55,7 @@ def _entries(
 def _squared_error(loss: Loss, targets: FloatArray, weight: FloatArray) -> Epigraph:
     del loss
     y, s = _flat(targets, weight)
-    return Epigraph(shift=y, quadratic=s, linear=np.zeros_like(y))
+    return Epigraph(shift=y, quadratic=sparse.diags_array(s, format="csc"), linear=np.zeros_like(y))
 
 
 def _absolute_error(loss: Loss, targets: FloatArray, weight: FloatArray) -> Epigraph:
@@ -64,7 +70,7 @@ def _absolute_error(loss: Loss, targets: FloatArray, weight: FloatArray) -> Epig
         _entries(np.arange(2 * n), both, -1.0, (2 * n, n)),
         np.zeros(2 * n),
     )
-    return Epigraph(y, np.zeros(n), np.zeros(n), np.zeros(n), s, nonneg=rows)
+    return Epigraph(y, _flat_cost(n), np.zeros(n), np.zeros(n), s, nonneg=rows)
 
 
 def _huber(loss: Loss, targets: FloatArray, weight: FloatArray) -> Epigraph:
@@ -82,7 +88,7 @@ def _huber(loss: Loss, targets: FloatArray, weight: FloatArray) -> Epigraph:
     delta = float(getattr(loss, "delta"))  # noqa: B009
     return Epigraph(
         y,
-        np.zeros(n),
+        _flat_cost(n),
         np.zeros(n),
         np.concatenate([s, np.zeros(n)]),
         np.concatenate([np.zeros(n), delta * s]),
@@ -105,14 +111,14 @@ def _hinge(loss: Loss, targets: FloatArray, weight: FloatArray) -> Epigraph:
     del loss
     y, s = _flat(targets, weight)
     zero = np.zeros(y.size)
-    return Epigraph(zero, zero, zero, zero, s, nonneg=_margin_rows(y))
+    return Epigraph(zero, _flat_cost(y.size), zero, zero, s, nonneg=_margin_rows(y))
 
 
 def _squared_hinge(loss: Loss, targets: FloatArray, weight: FloatArray) -> Epigraph:
     del loss
     y, s = _flat(targets, weight)
     zero = np.zeros(y.size)
-    return Epigraph(zero, zero, zero, 2 * s, zero, nonneg=_margin_rows(y))
+    return Epigraph(zero, _flat_cost(y.size), zero, 2 * s, zero, nonneg=_margin_rows(y))
 
 
 def _log_loss(loss: Loss, targets: FloatArray, weight: FloatArray) -> Epigraph:
@@ -124,7 +130,7 @@ def _log_loss(loss: Loss, targets: FloatArray, weight: FloatArray) -> Epigraph:
     two = np.arange(2 * n)
     return Epigraph(
         np.zeros(n),
-        np.zeros(n),
+        _flat_cost(n),
         np.zeros(n),
         np.zeros(3 * n),
         np.concatenate([s, np.zeros(2 * n)]),
@@ -152,7 +158,7 @@ def _softmax(loss: Loss, targets: FloatArray, weight: FloatArray) -> Epigraph:
     s = np.tile(weight, n_outputs)
     return Epigraph(
         np.zeros(size),
-        np.zeros(size),
+        _flat_cost(size),
         -s * targets.T.ravel(),
         np.zeros(n + size),
         np.concatenate([weight, np.zeros(size)]),
@@ -165,7 +171,31 @@ def _softmax(loss: Loss, targets: FloatArray, weight: FloatArray) -> Epigraph:
             + _entries(3 * index + 2, n + index, -1.0, (3 * size, n + size)),
             np.tile([0.0, 1.0, 0.0], size),
         ),
+        shift_invariant=True,
     )
+
+
+def _quadratic_model(loss: Loss, targets: FloatArray, weight: FloatArray) -> Epigraph:
+    del targets, weight
+    if not isinstance(loss, QuadraticModel):
+        raise TypeError(f"The epigraph of a quadratic model needs one; got {loss!r}.")
+    n, n_outputs = loss.center.shape
+    output = np.arange(n_outputs)
+    position = output * n + np.arange(n)[:, None]
+    rows = np.broadcast_to(position[:, :, None], loss.curvature.shape)
+    columns = np.broadcast_to(position[:, None, :], loss.curvature.shape)
+    size = n * n_outputs
+    quadratic = _entries(rows.ravel(), columns.ravel(), loss.curvature.ravel(), (size, size))
+    return Epigraph(
+        loss.center.T.ravel(),
+        sparse.csc_array(quadratic),
+        loss.slope.T.ravel(),
+        shift_invariant=loss.shift_invariant,
+    )
+
+
+def _flat_cost(size: int) -> sparse.csc_array:
+    return sparse.csc_array((size, size))
 
 
 def _flat(targets: FloatArray, weight: FloatArray) -> tuple[FloatArray, FloatArray]:
@@ -180,4 +210,5 @@ EPIGRAPHS: dict[str, Callable[[Loss, FloatArray, FloatArray], Epigraph]] = {
     "squared_hinge": _squared_hinge,
     "log_loss": _log_loss,
     "softmax": _softmax,
+    "quadratic_model": _quadratic_model,
 }

@@ -15,14 +15,14 @@ _RUIZ_STEPS = 8
 
 @dataclass(frozen=True, eq=False)
 class ConicForm:
-    """``min 1/2 x' diag(quadratic) x + linear.x  s.t.  matrix x + s = rhs, s in the cones``.
+    """``min 1/2 x' quadratic x + linear.x  s.t.  matrix x + s = rhs, s in the cones``.
 
     The rows of `matrix` are, in this order, `n_zero` equalities, `n_nonneg` inequalities, second-order
     cones ``{(t, z): |z| <= t}`` of the sizes `second_order`, and `n_exponential` cones of three rows
     ``{(x, y, z): y exp(x / y) <= z, y > 0}``.
     """
 
-    quadratic: FloatArray
+    quadratic: sparse.csc_array
     linear: FloatArray
     matrix: sparse.csc_array
     rhs: FloatArray
@@ -75,9 +75,10 @@ def condition(form: ConicForm) -> tuple[ConicForm, Conditioning]:
     largest = np.abs(rhs).max(initial=0.0)
     size = largest if largest > 0 else 1.0
     columns = columns * size
-    quadratic = columns**2 * form.quadratic
+    scaling = sparse.diags_array(columns, format="csc")
+    quadratic = sparse.csc_array(scaling @ form.quadratic @ scaling)
     linear = columns * form.linear
-    peak = max(np.abs(quadratic).max(initial=0.0), np.abs(linear).max(initial=0.0))
+    peak = max(np.abs(quadratic.data).max(initial=0.0), np.abs(linear).max(initial=0.0))
     cost = 1.0 / peak if peak > 0 else 1.0
     scaled = replace(
         form, quadratic=cost * quadratic, linear=cost * linear, matrix=matrix, rhs=rhs / size
@@ -120,14 +121,18 @@ def without_quadratic(form: ConicForm, size: float) -> ConicForm:
 
     ``1/2 |r|^2 <= tau`` is ``|(sqrt(2 g) r, tau - g)| <= tau + g`` for any ``g > 0``; `size` is that ``g``
     and best of the magnitude of the quadratic term's optimal value. The new variable ``tau`` comes last.
+    The quadratic term must be diagonal.
     """
-    curved = np.flatnonzero(form.quadratic)
+    weights = form.quadratic.diagonal()
+    curved = np.flatnonzero(weights)
     if curved.size == 0:
         return form
+    if form.quadratic.nnz > curved.size:
+        raise ValueError("Only a diagonal quadratic term can be rewritten as one cone.")
     n = form.linear.size
     cone = sparse.coo_array(
         (
-            np.concatenate([[-1.0, -1.0], -np.sqrt(2 * size * form.quadratic[curved])]),
+            np.concatenate([[-1.0, -1.0], -np.sqrt(2 * size * weights[curved])]),
             (np.arange(curved.size + 2), np.concatenate([[n, n], curved])),
         ),
         shape=(curved.size + 2, n + 1),
@@ -137,7 +142,7 @@ def without_quadratic(form: ConicForm, size: float) -> ConicForm:
     matrix = sparse.vstack([widened[:split], cone, widened[split:]]).tocsc()
     head = np.concatenate([[size, -size], np.zeros(curved.size)])
     return ConicForm(
-        quadratic=np.zeros(n + 1),
+        quadratic=sparse.csc_array((n + 1, n + 1)),
         linear=np.append(form.linear, 1.0),
         matrix=matrix,
         rhs=np.concatenate([form.rhs[:split], head, form.rhs[split:]]),

@@ -1,0 +1,6 @@
+"""The scikit-learn estimators."""
+
+from convexnn.estimators._classifier import ConvexMLPClassifier
+from convexnn.estimators._regressor import ConvexMLPRegressor
+
+__all__ = ["ConvexMLPClassifier", "ConvexMLPRegressor"]

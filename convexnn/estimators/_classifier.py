@@ -1,0 +1,235 @@
+"""`ConvexMLPClassifier`."""
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy.special import expit, softmax
+from sklearn.base import ClassifierMixin
+from sklearn.utils.class_weight import compute_sample_weight
+from sklearn.utils.metaestimators import available_if
+from sklearn.utils.multiclass import check_classification_targets
+from sklearn.utils.validation import column_or_1d, validate_data
+
+from convexnn._typing import FloatArray, HiddenBias, RandomState
+from convexnn.activations import Activation
+from convexnn.estimators._base import BaseConvexMLP
+from convexnn.estimators._samples import check_sample_weight
+from convexnn.losses import LogLoss, Loss, Softmax, encode_targets, get_loss
+from convexnn.patterns import PatternSet
+
+__all__ = ["ConvexMLPClassifier"]
+
+
+def _is_probabilistic(estimator: "ConvexMLPClassifier") -> bool:
+    loss = estimator.loss
+    if loss == LogLoss.name or isinstance(loss, LogLoss | Softmax):
+        return True
+    raise AttributeError(f"Probabilities need loss='log_loss'. Got loss={loss!r}.")
+
+
+class ConvexMLPClassifier(ClassifierMixin, BaseConvexMLP):
+    """Two-layer network classification, trained to a certified gap by convex optimisation.
+
+    Minimises the ``F`` of `ConvexMLPRegressor` with a classification loss: one output and labels ``-1, +1``
+    for two classes, one output for each class otherwise.
+
+    Parameters
+    ----------
+    alpha : float, default=1.0
+        Regularisation strength, ``>= 0``. With ``loss="log_loss"``, ``hidden_bias="free"``, an intercept and
+        unit weights, ``F`` is ``n_samples`` times the loss of scikit-learn's ``MLPClassifier`` with the same
+        ``alpha``. ``alpha=0`` is legal for the hinge losses.
+    loss : {"log_loss", "hinge", "squared_hinge"} or Loss, default="log_loss"
+        ``log(1 + exp(-y f))`` and, for more than two classes, softmax cross-entropy; ``max(0, 1 - y f)`` and its
+        square, one class against the rest for more than two classes.
+    activation, patterns, hidden_bias, fit_intercept, solver, tol, max_iter, time_limit, warm_start, \
+random_state, n_jobs, verbose
+        As in `ConvexMLPRegressor`.
+    class_weight : dict, "balanced" or None, default=None
+        Weights of the classes, which multiply the sample weights.
+
+    Attributes
+    ----------
+    classes_ : ndarray of shape (n_classes,)
+        Class labels, sorted.
+    network_, coefs_, intercepts_, n_neurons_, objective_, dual_objective_, dual_gap_, gap_scope_, \
+patterns_, result_, n_iter_, n_features_in_, feature_names_in_
+        As in `ConvexMLPRegressor`.
+
+    References
+    ----------
+    Pilanci and Ergen, "Neural networks are convex regularizers", ICML 2020, theorem 1 (any convex loss).
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from convexnn import ConvexMLPClassifier
+    >>> X = np.array([[-2.0], [-1.0], [1.0], [2.0]])
+    >>> model = ConvexMLPClassifier(alpha=0.1).fit(X, ["out", "in", "in", "out"])
+    >>> model.predict([[0.0], [3.0]])
+    array(['in', 'out'], dtype='<U3')
+    """
+
+    classes_: NDArray[Any]
+
+    def __init__(
+        self,
+        alpha: float = 1.0,
+        *,
+        loss: str | Loss = "log_loss",
+        activation: str | Activation = "relu",
+        patterns: str | int | PatternSet = "auto",
+        hidden_bias: HiddenBias = "penalized",
+        fit_intercept: bool = True,
+        solver: str = "auto",
+        tol: float = 1e-4,
+        max_iter: int | None = None,
+        time_limit: float | None = None,
+        warm_start: bool = False,
+        random_state: RandomState = None,
+        n_jobs: int | None = None,
+        verbose: int = 0,
+        class_weight: dict[Any, float] | str | None = None,
+    ) -> None:
+        super().__init__(
+            alpha,
+            loss=loss,
+            activation=activation,
+            patterns=patterns,
+            hidden_bias=hidden_bias,
+            fit_intercept=fit_intercept,
+            solver=solver,
+            tol=tol,
+            max_iter=max_iter,
+            time_limit=time_limit,
+            warm_start=warm_start,
+            random_state=random_state,
+            n_jobs=n_jobs,
+            verbose=verbose,
+        )
+        self.class_weight = class_weight
+
+    def fit(
+        self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None
+    ) -> "ConvexMLPClassifier":
+        """Train the network.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+        y : array-like of shape (n_samples,)
+            Labels of at least two classes.
+        sample_weight : array-like of shape (n_samples,), optional
+            Non-negative; every class needs a positive one.
+
+        Returns
+        -------
+        ConvexMLPClassifier
+            Itself.
+
+        Raises
+        ------
+        ValueError, TypeError
+            For input or parameters that have no meaning, one class only among them.
+        PatternBudgetError
+            With ``patterns="exact"``, if too many patterns exist.
+
+        Warns
+        -----
+        ConvergenceWarning
+            If the gap is above `tol`; the best network found is kept.
+        """
+        X, y = validate_data(self, X, y, dtype=np.float64)
+        labels = column_or_1d(y, warn=True)
+        check_classification_targets(labels)
+        self.classes_, indices = np.unique(labels, return_inverse=True)
+        weight = self._weights(labels, indices, sample_weight)
+        n_outputs = 1 if len(self.classes_) == 2 else len(self.classes_)
+        loss = get_loss(self.loss, n_outputs)
+        self._check_options(loss, "classification")
+        targets = encode_targets(loss, 2 * indices - 1 if n_outputs == 1 else indices, n_outputs)
+        self._fit(X, targets, weight, loss, tuple(self.classes_.tolist()))
+        return self
+
+    def _weights(
+        self, labels: NDArray[Any], indices: NDArray[np.intp], sample_weight: ArrayLike | None
+    ) -> FloatArray:
+        """Sample weights times class weights, after checking that there are classes to tell apart."""
+        if len(self.classes_) < 2:
+            raise ValueError(
+                "A classifier needs samples of at least two classes. "
+                f"Got one class only: {self.classes_.tolist()}; check the labels."
+            )
+        weight = check_sample_weight(sample_weight, len(labels))
+        if self.class_weight is not None:
+            weight = check_sample_weight(
+                weight * compute_sample_weight(self.class_weight, labels), len(labels)
+            )
+        empty = np.bincount(indices, weights=weight) == 0
+        if empty.any():
+            raise ValueError(
+                f"All samples of the class(es) {self.classes_[empty].tolist()} have weight zero, so nothing "
+                "holds their score back. Give them a positive weight or leave the samples out."
+            )
+        return weight
+
+    def decision_function(self, X: ArrayLike) -> FloatArray:
+        """Raw network outputs.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+
+        Returns
+        -------
+        ndarray of shape (n_samples,) or (n_samples, n_classes)
+            For two classes one number, positive for ``classes_[1]``.
+        """
+        outputs = self._outputs(X)
+        return outputs[:, 0] if outputs.shape[1] == 1 else outputs
+
+    def predict(self, X: ArrayLike) -> NDArray[Any]:
+        """Predict labels: the class of the largest output.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+
+        Returns
+        -------
+        ndarray of shape (n_samples,)
+        """
+        outputs = self._outputs(X)
+        indices = (outputs[:, 0] > 0).astype(np.intp) if outputs.shape[1] == 1 else outputs.argmax(axis=1)
+        labels: NDArray[Any] = self.classes_[indices]
+        return labels
+
+    @available_if(_is_probabilistic)
+    def predict_proba(self, X: ArrayLike) -> FloatArray:
+        """Class probabilities; with ``loss="log_loss"`` only.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+
+        Returns
+        -------
+        ndarray of shape (n_samples, n_classes)
+            In the order of ``classes_``.
+        """
+        outputs = self._outputs(X)
+        if outputs.shape[1] > 1:
+            probabilities: FloatArray = softmax(outputs, axis=1)
+            return probabilities
+        positive = expit(outputs[:, 0])
+        return np.column_stack([expit(-outputs[:, 0]), positive])
+
+    @available_if(_is_probabilistic)
+    def predict_log_proba(self, X: ArrayLike) -> FloatArray:
+        """Logarithm of `predict_proba`, computed from the outputs; parameters as there."""
+        outputs = self._outputs(X)
+        if outputs.shape[1] > 1:
+            return outputs - np.logaddexp.reduce(outputs, axis=1, keepdims=True)
+        margin = outputs[:, 0]
+        return -np.column_stack([np.logaddexp(0, margin), np.logaddexp(0, -margin)])

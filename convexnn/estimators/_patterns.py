@@ -1,0 +1,105 @@
+"""Which patterns a fit uses, from the `patterns` parameter."""
+
+import warnings
+from dataclasses import dataclass
+from numbers import Integral
+
+import numpy as np
+
+from convexnn._typing import FloatArray
+from convexnn.exceptions import PatternBudgetError, PatternCountWarning
+from convexnn.patterns import PatternSet, enumerate_patterns, sample_patterns
+
+__all__ = ["PatternChoice", "choose_patterns"]
+
+# Entries of the cone constraints' matrix, which time and memory of the cone solvers follow.
+_AUTO_ENTRIES = 400_000
+_EXACT_ENTRIES = 30_000_000
+_AUTO_SAMPLED = 100
+_BYTES_PER_ENTRY = 150
+
+
+@dataclass(frozen=True, eq=False)
+class PatternChoice:
+    """Patterns of the program's data and whether they are all that exist."""
+
+    patterns: PatternSet
+    complete: bool
+
+
+def choose_patterns(
+    option: str | int | PatternSet,
+    data: FloatArray,
+    original: FloatArray,
+    *,
+    blocks_per_pattern: int,
+    random_state: np.random.RandomState,
+) -> PatternChoice:
+    """Resolve the `patterns` parameter of an estimator.
+
+    Parameters
+    ----------
+    option : "auto", "exact", int or PatternSet
+    data : ndarray of shape (n, d)
+        Distinct samples as the hidden layer sees them.
+    original : ndarray of shape (n_samples, d)
+        All samples, the rows that a `PatternSet` must be of.
+    blocks_per_pattern : int
+        Blocks that the program has for each pattern.
+    random_state : RandomState
+        Used for sampling only.
+
+    Raises
+    ------
+    PatternBudgetError
+        With "exact", if the program would be too large for a cone solver.
+    ValueError
+        If a PatternSet belongs to other data.
+    """
+    entries_per_pattern = blocks_per_pattern * data.size
+    if isinstance(option, PatternSet):
+        return PatternChoice(_on_samples(option, data, original), complete=False)
+    if isinstance(option, Integral):
+        return _sampled(data, int(option), random_state)
+    budget = _EXACT_ENTRIES if option == "exact" else _AUTO_ENTRIES
+    try:
+        limit = max(1, budget // entries_per_pattern)
+        return PatternChoice(enumerate_patterns(data, max_patterns=limit), complete=True)
+    except PatternBudgetError as error:
+        if option == "exact":
+            raise _too_many(error, entries_per_pattern) from error
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", PatternCountWarning)
+        return _sampled(data, min(_AUTO_SAMPLED, limit), random_state)
+
+
+def _sampled(data: FloatArray, n_patterns: int, random_state: np.random.RandomState) -> PatternChoice:
+    patterns = sample_patterns(data, n_patterns, random_state=random_state)
+    return PatternChoice(patterns, complete=len(patterns) < n_patterns)
+
+
+def _too_many(error: PatternBudgetError, entries_per_pattern: int) -> PatternBudgetError:
+    limit = _EXACT_ENTRIES // entries_per_pattern
+    memory = _BYTES_PER_ENTRY * entries_per_pattern / 1e6
+    return PatternBudgetError(
+        f"patterns='exact' would put all activation patterns of the data into one program. {error} "
+        f"A cone solver takes about {memory:.2g} MB for each of them here, and at most {limit} are allowed. "
+        "Try patterns='auto' or a number of patterns to sample, fewer columns, or fewer distinct samples."
+    )
+
+
+def _on_samples(patterns: PatternSet, data: FloatArray, original: FloatArray) -> PatternSet:
+    """The user's patterns on the distinct samples, after checking that they are of these data."""
+    if patterns.n_samples != len(original) or patterns.n_features != original.shape[1]:
+        raise ValueError(
+            f"The given patterns are of data of shape ({patterns.n_samples}, {patterns.n_features}), but "
+            f"the hidden layer sees data of shape {original.shape}. Compute them on the training data, "
+            "with a column of ones appended unless hidden_bias='none'."
+        )
+    products = patterns.generators @ original.T
+    if ((products > 0) & ~patterns.to_dense()).any() or ((products < 0) & patterns.to_dense()).any():
+        raise ValueError(
+            "The given patterns disagree with the signs of their generators on the training data. "
+            "Compute them on the same data, in the same order of samples."
+        )
+    return PatternSet.from_weights(data, patterns.generators)

@@ -1,0 +1,201 @@
+"""`ConvexMLPRegressor`."""
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+from sklearn.base import RegressorMixin
+from sklearn.utils.validation import validate_data
+
+from convexnn._typing import FloatArray, HiddenBias, RandomState
+from convexnn.activations import Activation
+from convexnn.estimators._base import BaseConvexMLP
+from convexnn.estimators._samples import check_sample_weight
+from convexnn.losses import Loss, get_loss
+from convexnn.patterns import PatternSet
+
+__all__ = ["ConvexMLPRegressor"]
+
+
+class ConvexMLPRegressor(RegressorMixin, BaseConvexMLP):
+    """Two-layer network regression, trained to a certified gap by convex optimisation.
+
+    Minimises, with **sums, not means**::
+
+        F = sum_i s_i loss(f(x_i), y_i) + (alpha / 2) * sum_j (|u_j|^2 + a_j^2)
+        f(x) = sum_j a_j phi(u_j . x~) + c,    x~ = (x, 1) with hidden biases
+
+    through the equivalent convex program over activation patterns. The number of neurons is an outcome.
+
+    Parameters
+    ----------
+    alpha : float, default=1.0
+        Regularisation strength, ``>= 0``; the ``beta`` of the papers. With ``hidden_bias="free"``, an
+        intercept and unit weights, ``F`` is ``n_samples`` times the loss of scikit-learn's ``MLPRegressor``
+        with the same ``alpha``. ``alpha=0`` is legal for the regression losses; the gap then holds to rounding.
+    loss : {"squared_error", "huber", "absolute_error"} or Loss, default="squared_error"
+        ``1/2 (f-y)^2``; Huber's loss with ``delta=1``, or ``Huber(delta)``; ``|f-y|``.
+    activation : {"relu", "leaky_relu", "absolute_value", "gated_relu"} or Activation, default="relu"
+        ``leaky_relu(slope)`` gives other slopes than 0.01.
+    patterns : {"auto", "exact"}, int or PatternSet, default="auto"
+        Which activation patterns the hidden units may have. ``"exact"``: all that exist. An int: so many
+        distinct ones, sampled by Gaussian gates. ``"auto"``: all where a cone solver takes the program
+        quickly, else up to 100 sampled ones, fewer for large data. A PatternSet: those, of the training data as
+        the hidden layer sees it (a column of ones appended unless ``hidden_bias="none"``).
+    hidden_bias : {"penalized", "free", "none"}, default="penalized"
+        Whether hidden units have a bias and whether its square counts in ``F``; "free" needs `fit_intercept`.
+    fit_intercept : bool, default=True
+        Whether the output intercept ``c`` exists; it is never penalised.
+    solver : str, default="auto"
+        A name of `convexnn_solvers.available_solvers`, or ``"cvxpy:NAME"``. "auto" is Clarabel.
+    tol : float, default=1e-4
+        Wanted relative duality gap ``dual_gap_ / objective_``, for every solver.
+    max_iter : int, default=None
+        Iteration limit; None leaves the solver's own.
+    time_limit : float, default=None
+        Seconds for the solver; None means no limit.
+    warm_start : bool, default=False
+        Whether a new fit starts from the last one: its patterns join the new ones, and the result is not
+        worse than the old network on the new problem.
+    random_state : int, RandomState, Generator or None, default=None
+        For sampled patterns.
+    n_jobs : int, default=None
+        Not used by single fits at present; pattern enumeration uses all cores.
+    verbose : int, default=0
+        1 prints a line for the solve, 2 the solver's log.
+
+    Attributes
+    ----------
+    network_ : TwoLayerNetwork
+        The trained network.
+    coefs_, intercepts_ : list of ndarray
+        Weights and biases as ``MLPRegressor`` lays them out: hidden ``(d, m)``, output ``(m, k)``.
+    n_neurons_ : int
+        Number of hidden neurons ``m``.
+    objective_ : float
+        ``F`` of `network_`, recomputed from its weights.
+    dual_objective_ : float
+        Lower bound of ``F``, see `gap_scope_`.
+    dual_gap_ : float
+        ``objective_ - dual_objective_``, at least 0.
+    gap_scope_ : {"patterns", "global"}
+        What the bound bounds. "global": every network of any width. "patterns": the networks whose neurons
+        have patterns of `patterns_` (and, with several outputs, feed one output each).
+    patterns_ : PatternSet
+        The patterns of the program, on the training data as the hidden layer sees it.
+    result_ : SolveResult
+        The solver's answer to the program, which is over the distinct samples of positive weight.
+    n_iter_ : int
+        Iterations of the solver; 0 if the zero network or the warm start was optimal.
+    n_features_in_, feature_names_in_
+        As in scikit-learn.
+
+    References
+    ----------
+    Pilanci and Ergen, "Neural networks are convex regularizers: exact polynomial-time convex optimization
+    formulations for two-layer networks", ICML 2020, theorem 1.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from convexnn import ConvexMLPRegressor
+    >>> X = np.array([[-1.0], [-5.0], [2.0], [0.0], [3.0]])
+    >>> y = np.array([1.0, -1.0, 1.0, -1.0, 1.0])
+    >>> model = ConvexMLPRegressor(alpha=0.1, patterns="exact", fit_intercept=False).fit(X, y)
+    >>> round(model.objective_, 4), model.gap_scope_
+    (0.6577, 'global')
+    """
+
+    def __init__(
+        self,
+        alpha: float = 1.0,
+        *,
+        loss: str | Loss = "squared_error",
+        activation: str | Activation = "relu",
+        patterns: str | int | PatternSet = "auto",
+        hidden_bias: HiddenBias = "penalized",
+        fit_intercept: bool = True,
+        solver: str = "auto",
+        tol: float = 1e-4,
+        max_iter: int | None = None,
+        time_limit: float | None = None,
+        warm_start: bool = False,
+        random_state: RandomState = None,
+        n_jobs: int | None = None,
+        verbose: int = 0,
+    ) -> None:
+        super().__init__(
+            alpha,
+            loss=loss,
+            activation=activation,
+            patterns=patterns,
+            hidden_bias=hidden_bias,
+            fit_intercept=fit_intercept,
+            solver=solver,
+            tol=tol,
+            max_iter=max_iter,
+            time_limit=time_limit,
+            warm_start=warm_start,
+            random_state=random_state,
+            n_jobs=n_jobs,
+            verbose=verbose,
+        )
+
+    def fit(
+        self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None
+    ) -> "ConvexMLPRegressor":
+        """Train the network.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+        y : array-like of shape (n_samples,) or (n_samples, n_outputs)
+        sample_weight : array-like of shape (n_samples,), optional
+            Non-negative, not all zero; the objective sums over samples, so weights are not normalised.
+
+        Returns
+        -------
+        ConvexMLPRegressor
+            Itself.
+
+        Raises
+        ------
+        ValueError, TypeError
+            For input or parameters that have no meaning.
+        PatternBudgetError
+            With ``patterns="exact"``, if too many patterns exist.
+
+        Warns
+        -----
+        ConvergenceWarning
+            If the gap is above `tol`; the best network found is kept.
+        """
+        X, y = validate_data(self, X, y, dtype=np.float64, multi_output=True, y_numeric=True)
+        targets = np.asarray(y, dtype=np.float64)
+        self._single_output = targets.ndim == 1
+        targets = targets.reshape(len(X), -1)
+        loss = get_loss(self.loss, targets.shape[1])
+        self._check_options(loss, "regression")
+        self._fit(X, targets, check_sample_weight(sample_weight, len(X)), loss)
+        return self
+
+    def predict(self, X: ArrayLike) -> FloatArray:
+        """Predict targets.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+
+        Returns
+        -------
+        ndarray of shape (n_samples,) or (n_samples, n_outputs)
+            Of the shape that ``y`` had in `fit`.
+        """
+        outputs = self._outputs(X)
+        return outputs[:, 0] if self._single_output else outputs
+
+    def __sklearn_tags__(self) -> Any:
+        """Several outputs are accepted."""
+        tags = super().__sklearn_tags__()
+        tags.target_tags.multi_output = True
+        return tags

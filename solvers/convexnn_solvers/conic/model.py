@@ -1,0 +1,37 @@
+"""The quadratic model of a smooth loss around a point."""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+
+from convexnn_solvers._typing import FloatArray
+
+__all__ = ["QuadraticModel"]
+
+
+@dataclass(frozen=True, eq=False)
+class QuadraticModel:
+    """``slope . (f - center) + 1/2 sum_i (f - center)_i' curvature_i (f - center)_i``.
+
+    Attributes
+    ----------
+    center, slope : ndarray of shape (n, K)
+    curvature : ndarray of shape (n, K, K)
+        Positive semidefinite for each sample.
+    shift_invariant : bool
+        Whether the loss ignores a number added to all outputs of a sample.
+    """
+
+    name: ClassVar[str] = "quadratic_model"
+
+    center: FloatArray
+    slope: FloatArray
+    curvature: FloatArray
+    shift_invariant: bool
+
+    def value(self, outputs: FloatArray) -> float:
+        """Value of the model at outputs ``(n, K)``."""
+        step = outputs - self.center
+        bend = np.einsum("ij,ijk,ik->", step, self.curvature, step)
+        return float((self.slope * step).sum() + 0.5 * bend)
