@@ -12,11 +12,11 @@ from convexnn.patterns import PatternSet, enumerate_patterns, sample_patterns
 
 __all__ = ["PatternChoice", "choose_patterns"]
 
-# Entries of the cone constraints' matrix, which time and memory of the cone solvers follow.
-_AUTO_ENTRIES = 400_000
-_EXACT_ENTRIES = 30_000_000
-_AUTO_SAMPLED = 100
-_BYTES_PER_ENTRY = 150
+# Entries of all blocks' data together, which the time to price all blocks follows.
+_AUTO_ENTRIES = 4_000_000
+_EXACT_ENTRIES = 500_000_000
+_MOST_PATTERNS = 2_000_000
+_AUTO_SAMPLED = 200
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,11 +63,11 @@ def choose_patterns(
         return _sampled(data, int(option), random_state)
     budget = _EXACT_ENTRIES if option == "exact" else _AUTO_ENTRIES
     try:
-        limit = max(1, budget // entries_per_pattern)
+        limit = min(_MOST_PATTERNS, max(1, budget // entries_per_pattern))
         return PatternChoice(enumerate_patterns(data, max_patterns=limit), complete=True)
     except PatternBudgetError as error:
         if option == "exact":
-            raise _too_many(error, entries_per_pattern) from error
+            raise _too_many(error) from error
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", PatternCountWarning)
         return _sampled(data, min(_AUTO_SAMPLED, limit), random_state)
@@ -78,13 +78,10 @@ def _sampled(data: FloatArray, n_patterns: int, random_state: np.random.RandomSt
     return PatternChoice(patterns, complete=len(patterns) < n_patterns)
 
 
-def _too_many(error: PatternBudgetError, entries_per_pattern: int) -> PatternBudgetError:
-    limit = _EXACT_ENTRIES // entries_per_pattern
-    memory = _BYTES_PER_ENTRY * entries_per_pattern / 1e6
+def _too_many(error: PatternBudgetError) -> PatternBudgetError:
     return PatternBudgetError(
-        f"patterns='exact' would put all activation patterns of the data into one program. {error} "
-        f"A cone solver takes about {memory:.2g} MB for each of them here, and at most {limit} are allowed. "
-        "Try patterns='auto' or a number of patterns to sample, fewer columns, or fewer distinct samples."
+        f"patterns='exact' lists all activation patterns of the distinct training samples. {error} "
+        "In an estimator, try patterns='auto' or a number of patterns to sample, fewer columns, or fewer samples."
     )
 
 

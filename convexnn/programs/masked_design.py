@@ -144,7 +144,7 @@ class MaskedDesign:
 
     def _inside(self, vectors: FloatArray, owners: IntArray) -> FloatArray:
         """``e_r (x_r . v) / |x_r|`` for each vector and row; negative outside the cone."""
-        signs = np.where(self.patterns.to_dense(), 1.0, -1.0)[owners]
+        signs = np.where(self.patterns.take(owners).to_dense(), 1.0, -1.0)
         inside: FloatArray = signs * (vectors @ self.X.T) / self._lengths
         return inside
 
@@ -224,7 +224,7 @@ class MaskedDesign:
         project_on_cones(
             scaled / lengths[:, None], self.patterns.bits, owners, vectors * weights, lam
         )
-        signs = np.where(self.patterns.to_dense(), 1.0, -1.0)[owners]
+        signs = np.where(self.patterns.take(owners).to_dense(), 1.0, -1.0)
         lam = signs * lam / lengths
         moved = vectors + lam @ self.X
         (free,) = np.flatnonzero(~self.penalized)

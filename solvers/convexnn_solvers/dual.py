@@ -15,7 +15,7 @@ from scipy.optimize import minimize_scalar
 from convexnn_solvers._typing import FloatArray
 from convexnn_solvers.program import ConvexProgram
 
-__all__ = ["dual_bound", "dual_norm", "dual_value"]
+__all__ = ["dual_bound", "dual_value", "support"]
 
 _ROUNDING = 1e-13
 _MAX_BALANCE_STEPS = 200
@@ -26,17 +26,17 @@ def dual_value(program: ConvexProgram, theta: FloatArray) -> float:
     return -program.loss.conjugate(-theta, program.targets, program.sample_weight)
 
 
-def dual_norm(program: ConvexProgram, theta: FloatArray) -> float:
-    """Upper bound of ``max {theta . A_i u}`` over blocks, signs, outputs and feasible unit ``u``.
+def support(program: ConvexProgram, theta: FloatArray) -> FloatArray:
+    """Upper bounds of ``max {theta . A_i u}`` over signs, outputs and feasible unit ``u``, shape ``(P,)``.
 
-    It is tight where it exceeds ``alpha``; at or below ``alpha`` nothing tighter is needed.
+    A bound is tight where it exceeds ``alpha``; at or below ``alpha`` nothing tighter is needed.
     """
-    if program.design.n_blocks == 0:
-        return 0.0
     gradients = program.design.adjoint(theta)
     if program.n_signs == 2:
         gradients = np.stack([gradients, -gradients])
-    return float(program.design.support(gradients, program.alpha).max())
+    bounds = program.design.support(gradients, program.alpha)
+    largest: FloatArray = bounds.reshape(-1, program.design.n_blocks).max(axis=0)
+    return largest
 
 
 def dual_bound(program: ConvexProgram, theta: FloatArray) -> tuple[FloatArray, float]:
@@ -63,7 +63,7 @@ def dual_bound(program: ConvexProgram, theta: FloatArray) -> tuple[FloatArray, f
         theta = _orthogonal_to_features(program, theta)
         limit = 1.0
     else:
-        norm = dual_norm(program, theta) * (1 + _ROUNDING)
+        norm = float(support(program, theta).max(initial=0.0)) * (1 + _ROUNDING)
         limit = program.alpha / norm if norm > program.alpha else 1.0
     scale, value = _best_scale(program, theta, limit)
     return scale * theta, value

@@ -1,8 +1,10 @@
 """The options that every solver shares."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
+
+from convexnn_solvers.result import Status
 
 __all__ = ["SolveOptions"]
 
@@ -39,3 +41,21 @@ class SolveOptions:
             raise ValueError(f"max_iter must be None or at least 1; got {self.max_iter!r}.")
         if self.time_limit is not None and not self.time_limit > 0:
             raise ValueError(f"time_limit must be None or positive; got {self.time_limit!r}.")
+
+    @property
+    def slack(self) -> float:
+        """Relative rise of the objective that leaving out negligible blocks may cost."""
+        return min(1e-6, 0.01 * self.tol)
+
+    def after(self, n_iter: int, seconds: float) -> "SolveOptions | Status":
+        """What is left of the limits after so much work, or the status that says which is used up."""
+        max_iter, time_limit = self.max_iter, self.time_limit
+        if max_iter is not None:
+            max_iter -= n_iter
+            if max_iter < 1:
+                return Status.ITERATION_LIMIT
+        if time_limit is not None:
+            time_limit -= seconds
+            if time_limit <= 0:
+                return Status.TIME_LIMIT
+        return replace(self, max_iter=max_iter, time_limit=time_limit)

@@ -1,23 +1,26 @@
 """`solve`: one entry point, one way of judging the answer."""
 
 import time
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 
 from convexnn_solvers._typing import FloatArray
-from convexnn_solvers.backends.base import Candidate
+from convexnn_solvers.backends.base import Backend
 from convexnn_solvers.exceptions import BackendError
 from convexnn_solvers.measure import Measurement, measure
 from convexnn_solvers.options import SolveOptions
 from convexnn_solvers.program import ConvexProgram
 from convexnn_solvers.registry import get_backend
-from convexnn_solvers.result import SolveResult, Status
+from convexnn_solvers.result import SolveResult, Status, relative_gap
+from convexnn_solvers.working_set import Round, direct, working_sets
 
 __all__ = ["solve"]
 
 # Of the objective at zero: float64 does not resolve less in a sum of that size.
 _RESOLUTION = 1e-13
+_FEW_BLOCKS = 32
 
 
 def solve(
@@ -29,6 +32,7 @@ def solve(
     time_limit: float | None = None,
     verbose: int = 0,
     start: tuple[FloatArray, FloatArray] | None = None,
+    working_set: bool = True,
     **native: Any,
 ) -> SolveResult:
     """Solve a convex program and measure the answer from the data.
@@ -54,6 +58,9 @@ def solve(
         1 prints one line per solve, 2 also the solver's own log.
     start : tuple of arrays (S, K, P, d) and (K,), optional
         A point that the result shall not be worse than.
+    working_set : bool
+        Whether programs of more than 32 blocks are solved over growing subsets of them. The answer and the gap
+        are of the whole program either way; False hands it to the solver at once.
     **native
         Settings under the solver's own names.
 
@@ -85,16 +92,20 @@ def solve(
         points.append(measure(program, *start))
     smallest = _RESOLUTION * points[0].objective
     stopped, n_iter, violation, message = Status.CONVERGED, 0, 0.0, "The starting point is optimal."
-    if not _converged(points, tol, smallest):
-        try:
-            candidate = backend.run(program, options)
-            points.append(_measured(program, candidate, tol))
-            stopped, n_iter, message = candidate.stopped, candidate.n_iter, candidate.message
-            violation = points[-1].violation
-        except BackendError as error:
-            stopped, message = Status.FAILED, str(error)
-        except KeyboardInterrupt:
-            stopped, message = Status.INTERRUPTED, "Interrupted from the keyboard."
+    try:
+        if not _converged(points, tol, smallest):
+            for found in _rounds(program, backend, options, points, working_set):
+                points.append(found.point)
+                stopped, n_iter, message = found.stopped, found.n_iter, found.message
+                violation = max(violation, found.point.violation)
+                if verbose:
+                    print(f"{n_iter:6d} iterations, relative gap {_gap(points):.2e}: {message}")
+                if _converged(points, tol, smallest):
+                    break
+    except BackendError as error:
+        stopped, message = Status.FAILED, str(error)
+    except KeyboardInterrupt:
+        stopped, message = Status.INTERRUPTED, "Interrupted from the keyboard."
 
     best = min(points, key=lambda point: point.objective)
     bound = max(points, key=lambda point: point.dual_objective)
@@ -120,13 +131,23 @@ def solve(
     return result
 
 
+def _rounds(
+    program: ConvexProgram,
+    backend: Backend,
+    options: SolveOptions,
+    points: list[Measurement],
+    working_set: bool,
+) -> Iterator[Round]:
+    if working_set and program.alpha > 0 and program.design.n_blocks > _FEW_BLOCKS:
+        return working_sets(program, backend, options, points[-1])
+    return direct(program, backend, options)
+
+
+def _gap(points: list[Measurement]) -> float:
+    return relative_gap(min(p.objective for p in points), max(p.dual_objective for p in points))
+
+
 def _converged(points: list[Measurement], tol: float, smallest: float) -> bool:
     objective = min(point.objective for point in points)
     gap = objective - max(point.dual_objective for point in points)
     return gap <= max(tol * abs(objective), smallest)
-
-
-def _measured(program: ConvexProgram, candidate: Candidate, tol: float) -> Measurement:
-    return measure(
-        program, candidate.blocks, candidate.intercept, dual=candidate.dual, slack=min(1e-6, 0.01 * tol)
-    )

@@ -72,8 +72,8 @@ def condition(form: ConicForm) -> tuple[ConicForm, Conditioning]:
         matrix = matrix.copy()
         rows, columns = _equilibrate(matrix, form.row_groups)
     rhs = rows * form.rhs
-    largest = np.abs(rhs).max(initial=0.0)
-    size = largest if largest > 0 else 1.0
+    size = max(np.abs(rhs).max(initial=0.0), _quadratic_scale(form, columns))
+    size = size if size > 0 else 1.0
     columns = columns * size
     scaling = sparse.diags_array(columns, format="csc")
     quadratic = sparse.csc_array(scaling @ form.quadratic @ scaling)
@@ -85,6 +85,14 @@ def condition(form: ConicForm) -> tuple[ConicForm, Conditioning]:
     )
     # x = columns * x_scaled and rows are divided by `size` as a whole, hence the factor on the duals.
     return scaled, Conditioning(columns, rows / size, cost)
+
+
+def _quadratic_scale(form: ConicForm, columns: FloatArray) -> float:
+    """Size of the (scaled) variables at which linear and quadratic cost balance."""
+    bend = columns**2 * form.quadratic.diagonal()
+    curved = bend > 0
+    slope = np.abs(columns * form.linear)[curved].sum()
+    return float(slope / bend[curved].sum()) if slope > 0 else 0.0
 
 
 def _spread(matrix: sparse.csc_array) -> float:

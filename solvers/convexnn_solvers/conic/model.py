@@ -3,8 +3,6 @@
 from dataclasses import dataclass
 from typing import ClassVar
 
-import numpy as np
-
 from convexnn_solvers._typing import FloatArray
 
 __all__ = ["QuadraticModel"]
@@ -29,9 +27,3 @@ class QuadraticModel:
     slope: FloatArray
     curvature: FloatArray
     shift_invariant: bool
-
-    def value(self, outputs: FloatArray) -> float:
-        """Value of the model at outputs ``(n, K)``."""
-        step = outputs - self.center
-        bend = np.einsum("ij,ijk,ik->", step, self.curvature, step)
-        return float((self.slope * step).sum() + 0.5 * bend)

@@ -9,7 +9,7 @@ composite functions", SIAM J. Optim. 2014, theorem 3.4).
 
 import time
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -36,52 +36,54 @@ QuadraticSolver = Callable[[ConvexProgram, QuadraticModel, SolveOptions], Candid
 def proximal_newton(program: ConvexProgram, options: SolveOptions, solve: QuadraticSolver) -> Candidate:
     """Minimise a program with a smooth loss; `solve` minimises the program of a quadratic model.
 
-    Stops when the gap of the gradient's dual point is within a tenth of `tol`, or when a model promises
-    nothing any more. `max_iter` and `time_limit` bound all quadratic programs together.
+    The multipliers of a model are dual points whose bound is wrong to second order only. Stops when the gap
+    to the best of them is within a tenth of `tol`, or when a model promises nothing any more. `max_iter` and
+    `time_limit` bound all quadratic programs together.
     """
     began = time.perf_counter()
-    blocks = program.zeros()
-    intercept = np.zeros(program.n_outputs)
-    if program.fit_intercept:
-        intercept = program.loss.optimal_intercept(
-            program.outputs(blocks, intercept), program.targets, program.sample_weight
-        )
-    objective = program.objective(blocks, intercept)
-    n_iter, message = 0, "no model solved"
+    point = _start(program)
+    dual, bound = np.zeros_like(program.targets), -np.inf
+    n_iter, stopped, message = 0, Status.INACCURATE, "no model solved"
     for n_models in range(1, _MAX_MODELS + 1):
-        left = _remaining(options, n_iter, time.perf_counter() - began)
+        left = options.after(n_iter, time.perf_counter() - began)
         if isinstance(left, Status):
-            return Candidate(blocks, intercept, None, left, n_iter, message)
-        model = _model(program, blocks, intercept)
+            stopped = left
+            break
+        model = _model(program, point)
         answer = solve(program, model, left)
         n_iter += answer.n_iter
         message = f"{n_models} quadratic models, the last one: {answer.message}"
-        promised = _change(program, model, (blocks, intercept), answer)
-        if promised < 0:
-            blocks, intercept, objective = _step(program, (blocks, intercept), answer, objective, promised)
-        if -promised <= _NOTHING * abs(objective) or _gap(program, blocks, intercept, objective) <= 0.1 * options.tol:
-            return Candidate(blocks, intercept, None, Status.CONVERGED, n_iter, message)
+        if answer.dual is not None:
+            dual, bound = max((dual, bound), dual_bound(program, answer.dual), key=lambda pair: pair[1])
+        promised = _promise(program, model, point, answer)
+        point = _step(program, point, answer, promised)
+        if relative_gap(point.objective, bound) <= 0.1 * options.tol or -promised <= _NOTHING * point.objective:
+            stopped = Status.CONVERGED
+            break
         if answer.stopped in (Status.TIME_LIMIT, Status.ITERATION_LIMIT):
-            return Candidate(blocks, intercept, None, answer.stopped, n_iter, message)
-    return Candidate(blocks, intercept, None, Status.INACCURATE, n_iter, message)
+            stopped = answer.stopped
+            break
+    return Candidate(point.blocks, point.intercept, dual, stopped, n_iter, message)
 
 
-def _remaining(options: SolveOptions, n_iter: int, elapsed: float) -> SolveOptions | Status:
-    """Options with what is left of the limits, or which limit is used up."""
-    max_iter, time_limit = options.max_iter, options.time_limit
-    if max_iter is not None:
-        max_iter -= n_iter
-        if max_iter < 1:
-            return Status.ITERATION_LIMIT
-    if time_limit is not None:
-        time_limit -= elapsed
-        if time_limit <= 0:
-            return Status.TIME_LIMIT
-    return replace(options, max_iter=max_iter, time_limit=time_limit)
+@dataclass(frozen=True, eq=False)
+class _Point:
+    blocks: FloatArray
+    intercept: FloatArray
+    objective: float
 
 
-def _model(program: ConvexProgram, blocks: FloatArray, intercept: FloatArray) -> QuadraticModel:
-    outputs = program.outputs(blocks, intercept)
+def _start(program: ConvexProgram) -> _Point:
+    """The zero network with its best intercept."""
+    blocks, intercept = program.zeros(), np.zeros(program.n_outputs)
+    if program.fit_intercept:
+        outputs = program.outputs(blocks, intercept)
+        intercept = program.loss.optimal_intercept(outputs, program.targets, program.sample_weight)
+    return _Point(blocks, intercept, program.objective(blocks, intercept))
+
+
+def _model(program: ConvexProgram, point: _Point) -> QuadraticModel:
+    outputs = program.outputs(point.blocks, point.intercept)
     targets, weight = program.targets, program.sample_weight
     curvature = program.loss.curvature(outputs, targets, weight)
     curvature += _LEAST_CURVATURE * weight[:, None, None] * np.eye(program.n_outputs)
@@ -93,39 +95,21 @@ def _model(program: ConvexProgram, blocks: FloatArray, intercept: FloatArray) ->
     )
 
 
-def _gap(program: ConvexProgram, blocks: FloatArray, intercept: FloatArray, objective: float) -> float:
-    outputs = program.outputs(blocks, intercept)
-    theta = -program.loss.gradient(outputs, program.targets, program.sample_weight)
-    return relative_gap(objective, dual_bound(program, theta)[1])
-
-
-def _change(
-    program: ConvexProgram,
-    model: QuadraticModel,
-    point: tuple[FloatArray, FloatArray],
-    answer: Candidate,
-) -> float:
+def _promise(program: ConvexProgram, model: QuadraticModel, point: _Point, answer: Candidate) -> float:
     """Change of the objective that the model predicts to first order, negative until the optimum."""
     step = program.outputs(answer.blocks, answer.intercept) - model.center
-    norms = program.block_norms(answer.blocks).sum() - program.block_norms(point[0]).sum()
+    norms = program.block_norms(answer.blocks).sum() - program.block_norms(point.blocks).sum()
     return float((model.slope * step).sum() + program.alpha * norms)
 
 
-def _step(
-    program: ConvexProgram,
-    point: tuple[FloatArray, FloatArray],
-    answer: Candidate,
-    objective: float,
-    promised: float,
-) -> tuple[FloatArray, FloatArray, float]:
+def _step(program: ConvexProgram, point: _Point, answer: Candidate, promised: float) -> _Point:
     """Backtrack from the model's solution until the objective falls by a fair part of the promise."""
-    blocks, intercept = point
     length = 1.0
-    while length > _SHORTEST_STEP:
-        trial = blocks + length * (answer.blocks - blocks)
-        shifted = intercept + length * (answer.intercept - intercept)
-        value = program.objective(trial, shifted)
-        if value <= objective + _SUFFICIENT * length * promised:
-            return trial, shifted, value
+    while promised < 0 and length > _SHORTEST_STEP:
+        blocks = point.blocks + length * (answer.blocks - point.blocks)
+        intercept = point.intercept + length * (answer.intercept - point.intercept)
+        objective = program.objective(blocks, intercept)
+        if objective <= point.objective + _SUFFICIENT * length * promised:
+            return _Point(blocks, intercept, objective)
         length /= 2
-    return blocks, intercept, objective
+    return point
