@@ -4,8 +4,8 @@ The training objective, **a sum and not a mean**, is::
 
     F = sum_i s_i loss(f(x_i), y_i) + (alpha / 2) * sum_j (|u_j|^2 + a_j^2)
 
-for the network ``f(x) = sum_j a_j phi(u_j . x~) + c``. The estimators solve the equivalent convex program over
-activation patterns and report a lower bound, so that the distance to the optimum is known.
+for the network ``f(x) = sum_j a_j phi(u_j . x~) + c``. The estimators solve the equivalent convex program
+over activation patterns and report a lower bound, so that the distance to the optimum is known.
 """
 
 from importlib.metadata import version

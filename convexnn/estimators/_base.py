@@ -2,12 +2,9 @@
 
 import math
 import warnings
-from numbers import Integral, Real
 from typing import Any
 
 import numpy as np
-from convexnn_solvers import ConvexProgram, SolveResult, solve
-from convexnn_solvers.result import relative_gap
 from sklearn.base import BaseEstimator
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import check_random_state
@@ -16,7 +13,7 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 from convexnn._typing import FloatArray, HiddenBias, RandomState
 from convexnn.activations import Activation, get_activation
 from convexnn.estimators._patterns import PatternChoice, choose_patterns
-from convexnn.estimators._samples import Samples, merge_samples
+from convexnn.estimators._samples import merge_samples
 from convexnn.losses import Loss
 from convexnn.networks import TwoLayerNetwork
 from convexnn.patterns import PatternSet
@@ -28,6 +25,8 @@ from convexnn.programs import (
     network_weights,
     two_layer_program,
 )
+from convexnn_solvers import ConvexProgram, SolveResult, solve
+from convexnn_solvers.result import relative_gap
 
 __all__ = ["BaseConvexMLP"]
 
@@ -86,17 +85,18 @@ class BaseConvexMLP(BaseEstimator):
         """Raise ValueError for parameters without a meaning; what the solver checks is left to it."""
         if loss.task != task:
             raise ValueError(
-                f"{type(self).__name__} needs a {task} loss. Got loss={loss.name!r}, which is for {loss.task}."
+                f"{type(self).__name__} needs a {task} loss. Got loss={loss.name!r}, made for {loss.task}."
             )
-        if isinstance(self.alpha, bool) or not isinstance(self.alpha, Real):
-            raise TypeError(f"alpha must be a real number. Got {self.alpha!r} instead.")
-        if not (math.isfinite(self.alpha) and self.alpha >= 0):
-            raise ValueError(f"alpha must be finite and >= 0. Got {self.alpha!r} instead.")
+        alpha: Any = self.alpha
+        if isinstance(alpha, bool | str) or np.ndim(alpha) != 0 or alpha is None:
+            raise TypeError(f"alpha must be a real number. Got {alpha!r} instead.")
+        if not 0 <= alpha < math.inf:
+            raise ValueError(f"alpha must be finite and >= 0. Got {alpha!r} instead.")
         check_bias(self.hidden_bias, self.fit_intercept, get_activation(self.activation))
-        option = self.patterns
+        option: Any = self.patterns
         valid = isinstance(option, PatternSet) or option in ("auto", "exact")
-        if isinstance(option, Integral) and not isinstance(option, bool):
-            valid = option >= 1
+        if isinstance(option, int | np.integer) and not isinstance(option, bool):
+            valid = int(option) >= 1
         if not valid:
             raise ValueError(
                 "patterns must be 'auto', 'exact', a positive number of patterns to sample, or a PatternSet. "
@@ -188,7 +188,7 @@ class BaseConvexMLP(BaseEstimator):
             )
 
     def _previous(self, n_outputs: int, activation: Activation) -> TwoLayerNetwork | None:
-        """The last fit's network, if a warm start is asked for and it solves the same kind of program."""
+        """Return the last fit's network, if a warm start is asked for and the program is of the same kind."""
         network = getattr(self, "network_", None)
         if not self.warm_start or network is None or network.n_neurons == 0:
             return None

@@ -41,8 +41,8 @@ class ConvexMLPClassifier(ClassifierMixin, BaseConvexMLP):
         unit weights, ``F`` is ``n_samples`` times the loss of scikit-learn's ``MLPClassifier`` with the same
         ``alpha``. ``alpha=0`` is legal for the hinge losses.
     loss : {"log_loss", "hinge", "squared_hinge"} or Loss, default="log_loss"
-        ``log(1 + exp(-y f))`` and, for more than two classes, softmax cross-entropy; ``max(0, 1 - y f)`` and its
-        square, one class against the rest for more than two classes.
+        ``log(1 + exp(-y f))`` and, for more than two classes, softmax cross-entropy; ``max(0, 1 - y f)``
+        and its square, one class against the rest for more than two classes.
     activation, patterns, hidden_bias, fit_intercept, solver, tol, max_iter, time_limit, warm_start, \
 random_state, n_jobs, verbose
         As in `ConvexMLPRegressor`.
@@ -140,7 +140,7 @@ patterns_, result_, n_iter_, n_features_in_, feature_names_in_
         ConvergenceWarning
             If the gap is above `tol`; the best network found is kept.
         """
-        X, y = validate_data(self, X, y, dtype=np.float64)
+        data, y = validate_data(self, X, y, dtype=np.float64)
         labels = column_or_1d(y, warn=True)
         check_classification_targets(labels)
         self.classes_, indices = np.unique(labels, return_inverse=True)
@@ -149,7 +149,7 @@ patterns_, result_, n_iter_, n_features_in_, feature_names_in_
         loss = get_loss(self.loss, n_outputs)
         self._check_options(loss, "classification")
         targets = encode_targets(loss, 2 * indices - 1 if n_outputs == 1 else indices, n_outputs)
-        self._fit(X, targets, weight, loss, tuple(self.classes_.tolist()))
+        self._fit(data, targets, weight, loss, tuple(self.classes_.tolist()))
         return self
 
     def _weights(

@@ -2,7 +2,6 @@
 
 import warnings
 from dataclasses import dataclass
-from numbers import Integral
 
 import numpy as np
 
@@ -16,7 +15,7 @@ __all__ = ["PatternChoice", "choose_patterns"]
 _AUTO_ENTRIES = 4_000_000
 _EXACT_ENTRIES = 500_000_000
 _MOST_PATTERNS = 2_000_000
-_AUTO_SAMPLED = 200
+_AUTO_SAMPLED = 100
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,7 +58,7 @@ def choose_patterns(
     entries_per_pattern = blocks_per_pattern * data.size
     if isinstance(option, PatternSet):
         return PatternChoice(_on_samples(option, data, original), complete=False)
-    if isinstance(option, Integral):
+    if not isinstance(option, str):
         return _sampled(data, int(option), random_state)
     budget = _EXACT_ENTRIES if option == "exact" else _AUTO_ENTRIES
     try:
@@ -81,12 +80,12 @@ def _sampled(data: FloatArray, n_patterns: int, random_state: np.random.RandomSt
 def _too_many(error: PatternBudgetError) -> PatternBudgetError:
     return PatternBudgetError(
         f"patterns='exact' lists all activation patterns of the distinct training samples. {error} "
-        "In an estimator, try patterns='auto' or a number of patterns to sample, fewer columns, or fewer samples."
+        "In an estimator, try patterns='auto', a number of patterns to sample, fewer columns or samples."
     )
 
 
 def _on_samples(patterns: PatternSet, data: FloatArray, original: FloatArray) -> PatternSet:
-    """The user's patterns on the distinct samples, after checking that they are of these data."""
+    """Return the user's patterns on the distinct samples, after checking that they are of these data."""
     if patterns.n_samples != len(original) or patterns.n_features != original.shape[1]:
         raise ValueError(
             f"The given patterns are of data of shape ({patterns.n_samples}, {patterns.n_features}), but "

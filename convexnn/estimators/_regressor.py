@@ -32,7 +32,8 @@ class ConvexMLPRegressor(RegressorMixin, BaseConvexMLP):
     alpha : float, default=1.0
         Regularisation strength, ``>= 0``; the ``beta`` of the papers. With ``hidden_bias="free"``, an
         intercept and unit weights, ``F`` is ``n_samples`` times the loss of scikit-learn's ``MLPRegressor``
-        with the same ``alpha``. ``alpha=0`` is legal for the regression losses; the gap then holds to rounding.
+        with the same ``alpha``. ``alpha=0`` is legal for the regression losses; the gap then holds up to
+        rounding.
     loss : {"squared_error", "huber", "absolute_error"} or Loss, default="squared_error"
         ``1/2 (f-y)^2``; Huber's loss with ``delta=1``, or ``Huber(delta)``; ``|f-y|``.
     activation : {"relu", "leaky_relu", "absolute_value", "gated_relu"} or Activation, default="relu"
@@ -40,8 +41,8 @@ class ConvexMLPRegressor(RegressorMixin, BaseConvexMLP):
     patterns : {"auto", "exact"}, int or PatternSet, default="auto"
         Which activation patterns the hidden units may have. ``"exact"``: all that exist. An int: so many
         distinct ones, sampled by Gaussian gates. ``"auto"``: all where they are few enough to solve
-        quickly, else up to 200 sampled ones, fewer for large data. A PatternSet: those, of the training data as
-        the hidden layer sees it (a column of ones appended unless ``hidden_bias="none"``).
+        quickly, else up to 100 sampled ones, fewer for large data. A PatternSet: those, of the training
+        data as the hidden layer sees it (a column of ones appended unless ``hidden_bias="none"``).
     hidden_bias : {"penalized", "free", "none"}, default="penalized"
         Whether hidden units have a bias and whether its square counts in ``F``; "free" needs `fit_intercept`.
     fit_intercept : bool, default=True
@@ -141,9 +142,7 @@ class ConvexMLPRegressor(RegressorMixin, BaseConvexMLP):
             verbose=verbose,
         )
 
-    def fit(
-        self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None
-    ) -> "ConvexMLPRegressor":
+    def fit(self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None) -> "ConvexMLPRegressor":
         """Train the network.
 
         Parameters
@@ -170,13 +169,13 @@ class ConvexMLPRegressor(RegressorMixin, BaseConvexMLP):
         ConvergenceWarning
             If the gap is above `tol`; the best network found is kept.
         """
-        X, y = validate_data(self, X, y, dtype=np.float64, multi_output=True, y_numeric=True)
+        data, y = validate_data(self, X, y, dtype=np.float64, multi_output=True, y_numeric=True)
         targets = np.asarray(y, dtype=np.float64)
         self._single_output = targets.ndim == 1
-        targets = targets.reshape(len(X), -1)
+        targets = targets.reshape(len(data), -1)
         loss = get_loss(self.loss, targets.shape[1])
         self._check_options(loss, "regression")
-        self._fit(X, targets, check_sample_weight(sample_weight, len(X)), loss)
+        self._fit(data, targets, check_sample_weight(sample_weight, len(data)), loss)
         return self
 
     def predict(self, X: ArrayLike) -> FloatArray:

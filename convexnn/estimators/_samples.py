@@ -42,7 +42,9 @@ def check_sample_weight(sample_weight: ArrayLike | None, n_samples: int) -> Floa
             f"sample_weight must not be negative. Got {weight.min()}; use 0 to leave a sample out."
         )
     if not weight.any():
-        raise ValueError("All sample weights are zero, so there is nothing to fit. Give one a positive weight.")
+        raise ValueError(
+            "All sample weights are zero, so there is nothing to fit. Give one a positive weight."
+        )
     return weight
 
 
@@ -55,6 +57,7 @@ def merge_samples(X: FloatArray, targets: FloatArray, weight: FloatArray) -> Sam
     kept = weight > 0
     rows = np.hstack([X[kept], targets[kept]]) + 0.0  # adding zero turns -0.0 into 0.0
     distinct, inverse = np.unique(rows, axis=0, return_inverse=True)
-    total = np.bincount(inverse.ravel(), weights=weight[kept], minlength=len(distinct))
+    total = np.zeros(len(distinct))
+    np.add.at(total, inverse.ravel(), weight[kept])
     d = X.shape[1]
     return Samples(np.ascontiguousarray(distinct[:, :d]), np.ascontiguousarray(distinct[:, d:]), total)

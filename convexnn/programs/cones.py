@@ -54,9 +54,7 @@ def _append(basis: FloatArray, triangle: FloatArray, size: int, row: FloatArray,
 
 
 @kernel
-def _multipliers(
-    basis: FloatArray, triangle: FloatArray, size: int, g: FloatArray, out: FloatArray
-) -> None:
+def _multipliers(basis: FloatArray, triangle: FloatArray, size: int, g: FloatArray, out: FloatArray) -> None:
     """Least-squares multipliers of the active rows: ``rows' out = -projection of g on their span``."""
     for i in range(size - 1, -1, -1):
         value = 0.0
@@ -115,6 +113,32 @@ def _towards(values: FloatArray, trial: FloatArray, size: int) -> int:
 
 
 @kernel
+def _settle(
+    rows: FloatArray,
+    signs: FloatArray,
+    g: FloatArray,
+    basis: FloatArray,
+    triangle: FloatArray,
+    active: IntArray,
+    values: FloatArray,
+    trial: FloatArray,
+    size: int,
+) -> int:
+    """Move to the least-squares multipliers, dropping rows whose multiplier reaches zero; the new size."""
+    while _towards(values, trial, size) >= 0:
+        kept = 0
+        for i in range(size):
+            if values[i] > 0.0:
+                active[kept], values[kept] = active[i], values[i]
+                kept += 1
+        size = kept
+        for i in range(size):
+            _append(basis, triangle, i, rows[active[i]], signs[active[i]])
+        _multipliers(basis, triangle, size, g, trial)
+    return size
+
+
+@kernel
 def _project(rows: FloatArray, signs: FloatArray, g: FloatArray, u: FloatArray, lam: FloatArray) -> None:
     """Project `g` on ``{u : signs_r (rows_r . u) >= 0}``; `rows` are unit, `lam` receives multipliers."""
     n, d = rows.shape
@@ -141,17 +165,7 @@ def _project(rows: FloatArray, signs: FloatArray, g: FloatArray, u: FloatArray, 
         if not usable:
             barred[entering] = True
             continue
-        size += 1
-        while _towards(values, trial, size) >= 0:
-            kept = 0
-            for i in range(size):
-                if values[i] > 0.0:
-                    active[kept], values[kept] = active[i], values[i]
-                    kept += 1
-            size = kept
-            for i in range(size):
-                _append(basis, triangle, i, rows[active[i]], signs[active[i]])
-            _multipliers(basis, triangle, size, g, trial)
+        size = _settle(rows, signs, g, basis, triangle, active, values, trial, size + 1)
         _residual(basis, size, g, u)
         for r in range(n):
             barred[r] = False

@@ -1,4 +1,4 @@
-"""The masked design: ``A_i = (on D_i + off (I - D_i)) X`` on the cones of the patterns ``D_i``, never formed."""
+"""The masked design: ``A_i = (on D_i + off (I - D_i)) X`` on the cones of the patterns, never formed."""
 
 from collections.abc import Sequence
 from functools import cached_property
@@ -62,12 +62,12 @@ class MaskedDesign:
     @property
     def n_samples(self) -> int:
         """Number of samples."""
-        return self.X.shape[0]
+        return int(self.X.shape[0])
 
     @property
     def n_features(self) -> int:
         """Number of weights in a block."""
-        return self.X.shape[1]
+        return int(self.X.shape[1])
 
     @property
     def n_blocks(self) -> int:
@@ -197,7 +197,7 @@ class MaskedDesign:
         given a large weight in the projection and what is left is cancelled by one more row.
         """
         flat = gradients.reshape(-1, self.n_features)
-        bounds = np.linalg.norm(flat, axis=1)
+        bounds: FloatArray = np.linalg.norm(flat, axis=1)
         if not self.constrained:
             return bounds.reshape(gradients.shape[:-1])
         free = not self.penalized.all()
@@ -210,10 +210,8 @@ class MaskedDesign:
     def _projected_norms(self, vectors: FloatArray, owners: IntArray) -> FloatArray:
         rows = self.X / self._lengths[:, None]
         nothing = np.empty((0, self.n_samples))
-        norms: FloatArray = np.linalg.norm(
-            project_on_cones(rows, self.patterns.bits, owners, vectors, nothing), axis=1
-        )
-        return norms
+        projected = project_on_cones(rows, self.patterns.bits, owners, vectors, nothing)
+        return np.asarray(np.linalg.norm(projected, axis=1))
 
     def _free_support(self, vectors: FloatArray, owners: IntArray) -> FloatArray:
         """``min {|(g + R' lam)_penalised| : lam >= 0, (g + R' lam)_free = 0}``, from above."""
@@ -221,16 +219,15 @@ class MaskedDesign:
         scaled = self.X * weights
         lengths = np.linalg.norm(scaled, axis=1)
         lam = np.empty((len(vectors), self.n_samples))
-        project_on_cones(
-            scaled / lengths[:, None], self.patterns.bits, owners, vectors * weights, lam
-        )
+        project_on_cones(scaled / lengths[:, None], self.patterns.bits, owners, vectors * weights, lam)
         signs = np.where(self.patterns.take(owners).to_dense(), 1.0, -1.0)
         lam = signs * lam / lengths
         moved = vectors + lam @ self.X
         (free,) = np.flatnonzero(~self.penalized)
         steepness = np.linalg.norm(self.X[:, self.penalized], axis=1) / np.abs(self.X[:, free])
         bounds = np.empty(len(vectors))
-        for b, (before, after) in enumerate(zip(vectors, moved, strict=True)):
+        for b, before in enumerate(vectors):
+            after = moved[b]
             cancelling = signs[b] * self.X[:, free] * after[free] < 0
             if cancelling.any():
                 extra = abs(after[free]) * float(steepness[cancelling].min())
@@ -244,11 +241,11 @@ class MaskedDesign:
         return bounds
 
     def _rounding(self, vector: FloatArray) -> float:
-        """What a sum over the samples that is zero may evaluate to."""
+        """Return what a sum over the samples that is zero may evaluate to."""
         return 1e-12 * self.n_samples * max(1.0, float(np.abs(vector).max()))
 
     def restrict(self, indices: IntArray | Sequence[int]) -> "MaskedDesign":
-        """The same data with a subset of the patterns."""
+        """Return the design of the same data with a subset of the patterns."""
         return MaskedDesign(
             self.X, self.patterns.take(np.asarray(indices, dtype=np.intp)), self.activation, self.penalized
         )

@@ -3,12 +3,12 @@
 from typing import cast
 
 import numpy as np
-from convexnn_solvers import ConvexProgram
 
 from convexnn._typing import FloatArray, HiddenBias, IntArray
 from convexnn.networks import TwoLayerNetwork
 from convexnn.patterns import pack_bits
 from convexnn.programs.masked_design import MaskedDesign
+from convexnn_solvers import ConvexProgram
 
 __all__ = ["blocks_from_network", "network_from_blocks", "network_weights"]
 
@@ -114,10 +114,10 @@ def blocks_from_network(program: ConvexProgram, network: TwoLayerNetwork) -> tup
     patterns = _patterns_of(design, deciding)
     blocks = program.zeros()
     for k in range(program.n_outputs):
-        weights = network.output_weights[:, k]
-        sign = (weights < 0).astype(np.intp) if program.n_signs == 2 else np.zeros(len(weights), dtype=np.intp)
-        amount = np.abs(weights) if program.n_signs == 2 else weights
-        np.add.at(blocks, (sign, k, patterns), amount[:, None] * hidden)
+        weights = network.output_weights[:, k, None]
+        parts = [np.maximum(weights, 0), np.maximum(-weights, 0)] if program.n_signs == 2 else [weights]
+        for sign, amount in enumerate(parts):
+            np.add.at(blocks[sign, k], patterns, amount * hidden)
     return blocks, network.output_biases.copy()
 
 
@@ -135,14 +135,14 @@ def _patterns_of(design: MaskedDesign, deciding: FloatArray) -> IntArray:
     missing = int((positions < 0).sum())
     if missing:
         raise ValueError(
-            f"{missing} of {len(positions)} neurons have patterns that the program does not list. Build it on "
-            "the union with PatternSet.from_weights(X, weights)."
+            f"{missing} of {len(positions)} neurons have patterns that the program does not list. "
+            "Build it on the union with PatternSet.from_weights(X, weights)."
         )
     return positions
 
 
 def network_weights(network: TwoLayerNetwork) -> FloatArray:
-    """Weights of the hidden units, shape (m, d), in the coordinates of ``augment(X, network.hidden_bias)``."""
+    """Weights of the hidden units, shape (m, d), in the coordinates of ``augment(X, hidden_bias)``."""
     rows = network.hidden_weights.T
     if network.hidden_bias == "none":
         return np.ascontiguousarray(rows)

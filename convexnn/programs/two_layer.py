@@ -1,13 +1,13 @@
 """From data, patterns and a loss to the convex program of a two-layer network."""
 
 import numpy as np
-from convexnn_solvers import ConvexProgram
 
 from convexnn._typing import FloatArray, HiddenBias
 from convexnn.activations import Activation, get_activation
 from convexnn.losses import Loss, encode_targets, get_loss
 from convexnn.patterns import PatternSet
 from convexnn.programs.masked_design import MaskedDesign
+from convexnn_solvers import ConvexProgram
 
 __all__ = ["augment", "check_bias", "two_layer_program"]
 

@@ -76,7 +76,7 @@ def measure(
 def _with_best_intercept(
     program: ConvexProgram, blocks: FloatArray, intercept: FloatArray
 ) -> tuple[FloatArray, float]:
-    """The better of `intercept` and the loss's own minimiser, with the objective there."""
+    """Return the better of `intercept` and the loss's own minimiser, with the objective there."""
     if not program.fit_intercept:
         zero = np.zeros(program.n_outputs)
         return zero, program.objective(blocks, zero)

@@ -48,7 +48,7 @@ class SolveOptions:
         return min(1e-6, 0.01 * self.tol)
 
     def after(self, n_iter: int, seconds: float) -> "SolveOptions | Status":
-        """What is left of the limits after so much work, or the status that says which is used up."""
+        """Return what is left of the limits after so much work, or the status of the one used up."""
         max_iter, time_limit = self.max_iter, self.time_limit
         if max_iter is not None:
             max_iter -= n_iter

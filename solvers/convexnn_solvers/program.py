@@ -36,22 +36,16 @@ class Loss(Protocol):
     def value(self, outputs: FloatArray, targets: FloatArray, sample_weight: FloatArray) -> float:
         """``sum_i s_i loss(f_i, y_i)``."""
 
-    def gradient(
-        self, outputs: FloatArray, targets: FloatArray, sample_weight: FloatArray
-    ) -> FloatArray:
+    def gradient(self, outputs: FloatArray, targets: FloatArray, sample_weight: FloatArray) -> FloatArray:
         """Gradient of `value` in the outputs; a subgradient where there is none."""
 
-    def curvature(
-        self, outputs: FloatArray, targets: FloatArray, sample_weight: FloatArray
-    ) -> FloatArray:
+    def curvature(self, outputs: FloatArray, targets: FloatArray, sample_weight: FloatArray) -> FloatArray:
         """Second derivatives of `value` for each sample, shape ``(n, K, K)``; asked of smooth losses only."""
 
     def conjugate(self, dual: FloatArray, targets: FloatArray, sample_weight: FloatArray) -> float:
         """``sum_i s_i loss*(dual_i / s_i, y_i)``; infinite outside the domain."""
 
-    def project_dual(
-        self, dual: FloatArray, targets: FloatArray, sample_weight: FloatArray
-    ) -> FloatArray:
+    def project_dual(self, dual: FloatArray, targets: FloatArray, sample_weight: FloatArray) -> FloatArray:
         """Return a point of the conjugate's domain near `dual`; points inside are returned as they are."""
 
     def optimal_intercept(
@@ -167,7 +161,7 @@ class ConvexProgram:
     @property
     def n_outputs(self) -> int:
         """Number ``K`` of outputs."""
-        return self.targets.shape[1]
+        return int(self.targets.shape[1])
 
     @property
     def block_shape(self) -> tuple[int, int, int, int]:

@@ -1,7 +1,6 @@
 """`solve`: one entry point, one way of judging the answer."""
 
 import time
-from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -14,7 +13,7 @@ from convexnn_solvers.options import SolveOptions
 from convexnn_solvers.program import ConvexProgram
 from convexnn_solvers.registry import get_backend
 from convexnn_solvers.result import SolveResult, Status, relative_gap
-from convexnn_solvers.working_set import Round, direct, working_sets
+from convexnn_solvers.working_set import direct, working_sets
 
 __all__ = ["solve"]
 
@@ -59,8 +58,8 @@ def solve(
     start : tuple of arrays (S, K, P, d) and (K,), optional
         A point that the result shall not be worse than.
     working_set : bool
-        Whether programs of more than 32 blocks are solved over growing subsets of them. The answer and the gap
-        are of the whole program either way; False hands it to the solver at once.
+        Whether programs of more than 32 blocks are solved over growing subsets of them. Answer and gap are
+        of the whole program either way; False hands it to the solver at once.
     **native
         Settings under the solver's own names.
 
@@ -87,67 +86,87 @@ def solve(
             "alpha=0 with the logistic loss has no minimum when the classes can be separated. "
             "Got alpha=0; give a positive alpha."
         )
-    points = [measure(program, program.zeros(), np.zeros(program.n_outputs))]
+    record = _Record(measure(program, program.zeros(), np.zeros(program.n_outputs)), tol)
     if start is not None:
-        points.append(measure(program, *start))
-    smallest = _RESOLUTION * points[0].objective
-    stopped, n_iter, violation, message = Status.CONVERGED, 0, 0.0, "The starting point is optimal."
-    try:
-        if not _converged(points, tol, smallest):
-            for found in _rounds(program, backend, options, points, working_set):
-                points.append(found.point)
-                stopped, n_iter, message = found.stopped, found.n_iter, found.message
-                violation = max(violation, found.point.violation)
-                if verbose:
-                    print(f"{n_iter:6d} iterations, relative gap {_gap(points):.2e}: {message}")
-                if _converged(points, tol, smallest):
-                    break
-    except BackendError as error:
-        stopped, message = Status.FAILED, str(error)
-    except KeyboardInterrupt:
-        stopped, message = Status.INTERRUPTED, "Interrupted from the keyboard."
-
-    best = min(points, key=lambda point: point.objective)
-    bound = max(points, key=lambda point: point.dual_objective)
-    if _converged(points, tol, smallest):
-        stopped = Status.CONVERGED
-    elif stopped is Status.CONVERGED:
-        stopped = Status.INACCURATE
-    result = SolveResult(
-        blocks=best.blocks,
-        intercept=best.intercept,
-        objective=best.objective,
-        dual_point=bound.dual_point,
-        dual_objective=bound.dual_objective,
-        status=stopped,
-        solver=solver if solver != "auto" else backend.name,
-        n_iter=n_iter,
-        violation=violation,
-        time=time.perf_counter() - began,
-        message=message,
-    )
+        record.add(measure(program, *start))
+    if not record.converged:
+        _run(program, backend, options, record, working_set)
+    result = record.result(solver if solver != "auto" else backend.name, time.perf_counter() - began)
     if verbose:
         print(f"{result!r} in {result.time:.2f} s")
     return result
 
 
-def _rounds(
-    program: ConvexProgram,
-    backend: Backend,
-    options: SolveOptions,
-    points: list[Measurement],
-    working_set: bool,
-) -> Iterator[Round]:
+def _run(
+    program: ConvexProgram, backend: Backend, options: SolveOptions, record: "_Record", working_set: bool
+) -> None:
+    """Let the backend work until the gap is small enough, it stops, or it is stopped."""
     if working_set and program.alpha > 0 and program.design.n_blocks > _FEW_BLOCKS:
-        return working_sets(program, backend, options, points[-1])
-    return direct(program, backend, options)
+        rounds = working_sets(program, backend, options, record.best, record.bound)
+    else:
+        rounds = direct(program, backend, options, (record.best.blocks, record.best.intercept))
+    try:
+        for found in rounds:
+            record.add(found.point)
+            record.stopped, record.n_iter, record.message = found.stopped, found.n_iter, found.message
+            if options.verbose:
+                print(
+                    f"{found.n_iter:6d} iterations, relative gap {record.relative_gap:.2e}: {found.message}"
+                )
+            if record.converged:
+                return
+    except BackendError as error:
+        record.stopped, record.message = Status.FAILED, str(error)
+    except KeyboardInterrupt:
+        record.stopped, record.message = Status.INTERRUPTED, "Interrupted from the keyboard."
 
 
-def _gap(points: list[Measurement]) -> float:
-    return relative_gap(min(p.objective for p in points), max(p.dual_objective for p in points))
+class _Record:
+    """The best point and the best bound seen so far, and how the solver came to stop."""
 
+    def __init__(self, zero: Measurement, tol: float) -> None:
+        self.best = self.bound = zero
+        self.violation = 0.0
+        self.stopped, self.n_iter, self.message = Status.CONVERGED, 0, "The starting point is optimal."
+        self._tol = tol
+        self._resolution = _RESOLUTION * abs(zero.objective)
 
-def _converged(points: list[Measurement], tol: float, smallest: float) -> bool:
-    objective = min(point.objective for point in points)
-    gap = objective - max(point.dual_objective for point in points)
-    return gap <= max(tol * abs(objective), smallest)
+    def add(self, point: Measurement) -> None:
+        """Keep `point` if its objective or its bound is the best so far."""
+        if point.objective < self.best.objective:
+            self.best = point
+        if point.dual_objective > self.bound.dual_objective:
+            self.bound = point
+        self.violation = max(self.violation, point.violation)
+
+    @property
+    def relative_gap(self) -> float:
+        """Relative gap between the best point and the best bound."""
+        return relative_gap(self.best.objective, self.bound.dual_objective)
+
+    @property
+    def converged(self) -> bool:
+        """Whether the gap is within the tolerance or what float64 resolves."""
+        objective = self.best.objective
+        return objective - self.bound.dual_objective <= max(self._tol * abs(objective), self._resolution)
+
+    def result(self, solver: str, seconds: float) -> SolveResult:
+        """Return the result, with a status that the figures bear out."""
+        status = self.stopped
+        if self.converged:
+            status = Status.CONVERGED
+        elif status is Status.CONVERGED:
+            status = Status.INACCURATE
+        return SolveResult(
+            blocks=self.best.blocks,
+            intercept=self.best.intercept,
+            objective=self.best.objective,
+            dual_point=self.bound.dual_point,
+            dual_objective=self.bound.dual_objective,
+            status=status,
+            solver=solver,
+            n_iter=self.n_iter,
+            violation=self.violation,
+            time=seconds,
+            message=self.message,
+        )

@@ -1,8 +1,8 @@
 """Working sets: solve over few blocks, price all of them, add those that violate the dual, repeat.
 
-At an optimum few blocks are non-zero, so a cone solver needs to see few of them. The lower bound of each round
-is over **all** blocks of the program, so the gap means the same as that of a solve of the whole program. This
-is column generation over a list (Desaulniers, Desrosiers and Solomon, "Column generation", 2005).
+At an optimum few blocks are non-zero, so a cone solver needs to see few of them. The lower bound of each
+round is over **all** blocks of the program, so the gap means the same as after a solve of the whole program.
+This is column generation over a list (Desaulniers, Desrosiers and Solomon, "Column generation", 2005).
 """
 
 import time
@@ -37,19 +37,26 @@ class Round:
     message: str
 
 
-def direct(program: ConvexProgram, backend: Backend, options: SolveOptions) -> Iterator[Round]:
-    """One round over the whole program."""
-    candidate = backend.run(program, options)
-    point = measure(
-        program, candidate.blocks, candidate.intercept, dual=candidate.dual, slack=options.slack
-    )
+def direct(
+    program: ConvexProgram,
+    backend: Backend,
+    options: SolveOptions,
+    start: tuple[FloatArray, FloatArray] | None = None,
+) -> Iterator[Round]:
+    """Yield one round over the whole program."""
+    candidate = backend.run(program, options, start)
+    point = measure(program, candidate.blocks, candidate.intercept, dual=candidate.dual, slack=options.slack)
     yield Round(point, candidate.stopped, candidate.n_iter, candidate.message)
 
 
 def working_sets(
-    program: ConvexProgram, backend: Backend, options: SolveOptions, start: Measurement
+    program: ConvexProgram,
+    backend: Backend,
+    options: SolveOptions,
+    start: Measurement,
+    bound: Measurement,
 ) -> Iterator[Round]:
-    """Rounds over growing subsets of the blocks; the caller stops when the gap is small enough.
+    """Yield rounds over growing subsets of the blocks; the caller stops when the gap is small enough.
 
     Parameters
     ----------
@@ -58,8 +65,8 @@ def working_sets(
         Solves the restricted programs.
     options : SolveOptions
         Limits are for all rounds together.
-    start : Measurement
-        A point whose blocks and dual point choose the first working set.
+    start, bound : Measurement
+        Points whose blocks and whose dual point choose the first working set.
 
     Yields
     ------
@@ -67,7 +74,7 @@ def working_sets(
         Points of the whole program, with bounds over all of its blocks.
     """
     began = time.perf_counter()
-    chosen = _first(program, start)
+    chosen = _first(program, start, bound)
     point, n_iter = start, 0
     for n_rounds in range(1, _MAX_ROUNDS + 1):
         left = options.after(n_iter, time.perf_counter() - began)
@@ -75,7 +82,7 @@ def working_sets(
             yield Round(point, left, n_iter, "limit reached between two working sets")
             return
         restricted = replace(program, design=program.design.restrict(chosen))
-        (inner,) = direct(restricted, backend, left)
+        (inner,) = direct(restricted, backend, left, (point.blocks[:, :, chosen], point.intercept))
         n_iter += inner.n_iter
         point = _on_all_blocks(program, inner.point, chosen)
         message = f"{inner.message}; round {n_rounds} over {chosen.size} of {program.design.n_blocks} blocks"
@@ -88,9 +95,9 @@ def working_sets(
         chosen = np.sort(np.concatenate([chosen[kept], entering]))
 
 
-def _first(program: ConvexProgram, start: Measurement) -> IntArray:
-    """The blocks in use and those of the largest prices at the start."""
-    prices = support(program, start.dual_point)
+def _first(program: ConvexProgram, start: Measurement, bound: Measurement) -> IntArray:
+    """Return the blocks in use and those of the largest prices at the start."""
+    prices = support(program, bound.dual_point)
     return np.union1d(_used(start.blocks), np.argsort(-prices, kind="stable")[:_LEAST_ADDED])
 
 
@@ -99,14 +106,14 @@ def _used(blocks: FloatArray) -> IntArray:
 
 
 def _entering(prices: FloatArray, chosen: IntArray, alpha: float) -> IntArray:
-    """The most violated blocks that are not chosen, about as many as there are chosen ones."""
+    """Return the most violated blocks that are not chosen, about as many as there are chosen ones."""
     outside = np.setdiff1d(np.flatnonzero(prices > _VIOLATED * alpha), chosen)
     n_added = max(_LEAST_ADDED, chosen.size)
     return outside[np.argsort(-prices[outside], kind="stable")[:n_added]]
 
 
 def _on_all_blocks(program: ConvexProgram, point: Measurement, chosen: IntArray) -> Measurement:
-    """A point of a restricted program, as one of the whole program, with a bound over all blocks."""
+    """Return a restricted program's point as one of the whole program, with a bound over all blocks."""
     blocks = program.zeros()
     blocks[:, :, chosen] = point.blocks
     whole = measure(program, blocks, point.intercept, dual=point.dual_point)

@@ -8,9 +8,9 @@ from convexnn import ConvexMLPClassifier, ConvexMLPRegressor
 @parametrize_with_checks(
     [
         ConvexMLPRegressor(),
-        ConvexMLPRegressor(loss="huber", hidden_bias="free", patterns=20),
+        ConvexMLPRegressor(loss="huber", hidden_bias="free", patterns="auto"),
         ConvexMLPClassifier(),
-        ConvexMLPClassifier(loss="squared_hinge", hidden_bias="none", patterns=20),
+        ConvexMLPClassifier(loss="squared_hinge", hidden_bias="none", patterns="auto"),
     ]
 )
 def test_estimator_check(estimator, check):

@@ -83,8 +83,20 @@ class Backend(ABC):
             )
 
     @abstractmethod
-    def run(self, program: ConvexProgram, options: SolveOptions) -> Candidate:
+    def run(
+        self,
+        program: ConvexProgram,
+        options: SolveOptions,
+        start: tuple[FloatArray, FloatArray] | None = None,
+    ) -> Candidate:
         """Solve the program.
+
+        Parameters
+        ----------
+        program : ConvexProgram
+        options : SolveOptions
+        start : tuple of arrays (S, K, P, d) and (K,), optional
+            A feasible point to start from; solvers that cannot use one ignore it.
 
         Raises
         ------

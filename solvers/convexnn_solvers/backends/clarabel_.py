@@ -5,6 +5,7 @@ from typing import Any, ClassVar
 import numpy as np
 from scipy import sparse
 
+from convexnn_solvers._typing import FloatArray
 from convexnn_solvers.backends.base import Backend, Candidate
 from convexnn_solvers.conic.assemble import ConicProgram, assemble
 from convexnn_solvers.conic.epigraphs import EPIGRAPHS
@@ -35,10 +36,15 @@ class Clarabel(Backend):
     modules: ClassVar[tuple[str, ...]] = ("clarabel",)
     losses: ClassVar[frozenset[str]] = frozenset(EPIGRAPHS)
 
-    def run(self, program: ConvexProgram, options: SolveOptions) -> Candidate:
+    def run(
+        self,
+        program: ConvexProgram,
+        options: SolveOptions,
+        start: tuple[FloatArray, FloatArray] | None = None,
+    ) -> Candidate:
         """Solve; logistic losses by proximal Newton, the others as one conic program; see `Backend.run`."""
         if program.loss.name in _BY_NEWTON:
-            return proximal_newton(program, options, _solve_model)
+            return proximal_newton(program, options, _solve_model, start)
         return _solve(assemble(program), options)
 
 

@@ -5,6 +5,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from convexnn_solvers._typing import FloatArray
 from convexnn_solvers.backends.base import Backend, Candidate
 from convexnn_solvers.exceptions import BackendError, UnsupportedProgramError
 from convexnn_solvers.options import SolveOptions
@@ -60,7 +61,7 @@ class Cvxpy(Backend):
 
     @classmethod
     def takes_variant(cls) -> bool:
-        """The variant is the name of CVXPY's solver; without one, CVXPY's Clarabel."""
+        """Return True: the variant is the name of CVXPY's solver, Clarabel if empty."""
         return True
 
     def check(self, program: ConvexProgram, options: SolveOptions) -> None:
@@ -87,8 +88,14 @@ class Cvxpy(Backend):
     def _solver_name(self) -> str:
         return self.variant.upper() or "CLARABEL"
 
-    def run(self, program: ConvexProgram, options: SolveOptions) -> Candidate:
-        """Solve; see `Backend.run`."""
+    def run(
+        self,
+        program: ConvexProgram,
+        options: SolveOptions,
+        start: tuple[FloatArray, FloatArray] | None = None,
+    ) -> Candidate:
+        """Solve; see `Backend.run`. The start is not used."""
+        del start
         import cvxpy as cp
 
         problem, blocks, intercept, link = _model(cp, program)
@@ -117,7 +124,7 @@ class Cvxpy(Backend):
 
 
 def _model(cp: Any, program: ConvexProgram) -> tuple[Any, list[Any], Any, Any]:
-    """The problem, its block variables (one matrix a sign), its intercept and the rows defining ``f``."""
+    """Return the problem, its block variables (one matrix a sign), its intercept and the rows for ``f``."""
     n_signs, n_outputs, n_patterns, d = program.block_shape
     features = program.design.features()
     # One variable a sign, one row a block; blocks of an output are consecutive rows.

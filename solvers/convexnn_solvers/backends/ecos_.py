@@ -5,6 +5,7 @@ from typing import ClassVar
 import numpy as np
 from scipy import sparse
 
+from convexnn_solvers._typing import FloatArray
 from convexnn_solvers.backends.base import Backend, Candidate
 from convexnn_solvers.conic.assemble import assemble
 from convexnn_solvers.conic.epigraphs import EPIGRAPHS
@@ -27,8 +28,14 @@ class Ecos(Backend):
     losses: ClassVar[frozenset[str]] = frozenset(EPIGRAPHS)
     limits_time: ClassVar[bool] = False
 
-    def run(self, program: ConvexProgram, options: SolveOptions) -> Candidate:
-        """Solve; see `Backend.run`."""
+    def run(
+        self,
+        program: ConvexProgram,
+        options: SolveOptions,
+        start: tuple[FloatArray, FloatArray] | None = None,
+    ) -> Candidate:
+        """Solve; see `Backend.run`. The start is not used."""
+        del start
         import ecos
 
         conic = assemble(program)

@@ -5,6 +5,7 @@ from typing import ClassVar
 import numpy as np
 from scipy import sparse
 
+from convexnn_solvers._typing import FloatArray
 from convexnn_solvers.backends.base import Backend, Candidate
 from convexnn_solvers.conic.assemble import assemble
 from convexnn_solvers.conic.epigraphs import EPIGRAPHS
@@ -26,8 +27,14 @@ class Scs(Backend):
     modules: ClassVar[tuple[str, ...]] = ("scs",)
     losses: ClassVar[frozenset[str]] = frozenset(EPIGRAPHS)
 
-    def run(self, program: ConvexProgram, options: SolveOptions) -> Candidate:
-        """Solve; see `Backend.run`."""
+    def run(
+        self,
+        program: ConvexProgram,
+        options: SolveOptions,
+        start: tuple[FloatArray, FloatArray] | None = None,
+    ) -> Candidate:
+        """Solve; see `Backend.run`. The start is not used."""
+        del start
         import scs
 
         conic = assemble(program)

@@ -6,7 +6,7 @@ import numpy as np
 from scipy import sparse
 
 from convexnn_solvers._typing import FloatArray, IntArray
-from convexnn_solvers.conic.epigraphs import EPIGRAPHS, Epigraph, Rows
+from convexnn_solvers.conic.epigraphs import EPIGRAPHS, Epigraph, Rows, model_epigraph
 from convexnn_solvers.conic.form import ConicForm
 from convexnn_solvers.conic.model import QuadraticModel
 from convexnn_solvers.program import ConvexProgram
@@ -59,8 +59,10 @@ def assemble(program: ConvexProgram, model: QuadraticModel | None = None) -> Con
     point ``theta``; then the loss's and the cones' inequalities, one second-order cone for each block, and
     the loss's exponential cones.
     """
-    loss = program.loss if model is None else model
-    epigraph = EPIGRAPHS[loss.name](loss, program.targets, program.sample_weight)
+    if model is None:
+        epigraph = EPIGRAPHS[program.loss.name](program.loss, program.targets, program.sample_weight)
+    else:
+        epigraph = model_epigraph(model)
     n_r, n_e = epigraph.shift.size, epigraph.extra_linear.size
     n_c = program.n_outputs - epigraph.shift_invariant if program.fit_intercept else 0
     n_blocks = int(np.prod(program.block_shape[:3]))
@@ -122,10 +124,10 @@ def _loss_rows(rows: Rows | None) -> tuple[sparse.sparray | None, sparse.sparray
 
 def _equalities(program: ConvexProgram) -> sparse.csc_array:
     """Columns of the blocks in the equalities; the features repeat for each output."""
-    features = sparse.block_diag([-program.design.features()] * program.n_outputs, format="csc")
+    features = sparse.csc_array(sparse.block_diag([-program.design.features()] * program.n_outputs))
     if program.n_signs == 1:
         return features
-    return sparse.hstack([features, sparse.csc_array(features.shape)], format="csc")
+    return sparse.csc_array(sparse.hstack([features, sparse.csc_array(features.shape)]))
 
 
 def _signed(rows: sparse.csc_array, n_signs: int) -> sparse.csc_array:
@@ -152,14 +154,12 @@ def _intercept_columns(program: ConvexProgram, n_c: int) -> sparse.sparray | Non
 
 
 def _norm_rows(program: ConvexProgram) -> tuple[sparse.sparray, sparse.sparray, IntArray]:
-    """Rows of ``(norm_b, penalised part of block b)``: on the blocks, on the norms, and their cones' sizes."""
+    """Rows of ``(norm_b, penalised part of block b)``: on blocks, on norms, and their cones' sizes."""
     penalized = np.flatnonzero(program.design.penalized)
     width, d = penalized.size + 1, program.design.n_features
     n_blocks = int(np.prod(program.block_shape[:3]))
     block = np.arange(n_blocks)
-    heads = sparse.coo_array(
-        (-np.ones(n_blocks), (block * width, block)), shape=(n_blocks * width, n_blocks)
-    )
+    heads = sparse.coo_array((-np.ones(n_blocks), (block * width, block)), shape=(n_blocks * width, n_blocks))
     one_sign = np.arange(n_blocks // program.n_signs)
     rows = (one_sign[:, None] * width + 1 + np.arange(penalized.size)).ravel()
     columns = (one_sign[:, None] * d + penalized).ravel()
@@ -169,21 +169,23 @@ def _norm_rows(program: ConvexProgram) -> tuple[sparse.sparray, sparse.sparray, 
     return _signed(tails.tocsc(), program.n_signs), heads, np.full(n_blocks, width, dtype=np.intp)
 
 
-def _grid(layout: list[list[sparse.sparray | None]], heights: list[int], widths: list[int]) -> sparse.csc_array:
+def _grid(
+    layout: list[list[sparse.sparray | None]], heights: list[int], widths: list[int]
+) -> sparse.csc_array:
     """Assemble blocks into one matrix, column group after column group; None is a block of zeros.
 
     scipy's own assembly goes through triplets, which takes several times as long on millions of entries.
     """
     columns = zip(*layout, strict=True)
-    groups = [_column_group(list(blocks), heights, width) for blocks, width in zip(columns, widths, strict=True)]
+    groups = [
+        _column_group(list(blocks), heights, width) for blocks, width in zip(columns, widths, strict=True)
+    ]
     return sparse.csc_array(sparse.hstack(groups, format="csc"))
 
 
-def _column_group(
-    blocks: list[sparse.sparray | None], heights: list[int], width: int
-) -> sparse.csc_array:
+def _column_group(blocks: list[sparse.sparray | None], heights: list[int], width: int) -> sparse.csc_array:
     present = [
-        (block.tocsc(), offset)
+        (sparse.csc_array(block), offset)
         for block, offset in zip(blocks, np.cumsum([0, *heights[:-1]]), strict=True)
         if block is not None
     ]

@@ -15,7 +15,7 @@ from convexnn_solvers._typing import FloatArray, IntArray
 from convexnn_solvers.conic.model import QuadraticModel
 from convexnn_solvers.program import Loss
 
-__all__ = ["EPIGRAPHS", "Epigraph", "Rows"]
+__all__ = ["EPIGRAPHS", "Epigraph", "Rows", "model_epigraph"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -162,9 +162,7 @@ def _softmax(loss: Loss, targets: FloatArray, weight: FloatArray) -> Epigraph:
         -s * targets.T.ravel(),
         np.zeros(n + size),
         np.concatenate([weight, np.zeros(size)]),
-        nonneg=Rows(
-            sparse.csr_array((n, size)), _entries(sample, n + index, 1.0, (n, n + size)), np.ones(n)
-        ),
+        nonneg=Rows(sparse.csr_array((n, size)), _entries(sample, n + index, 1.0, (n, n + size)), np.ones(n)),
         exponential=Rows(
             _entries(3 * index, index, -1.0, (3 * size, size)),
             _entries(3 * index, sample, 1.0, (3 * size, n + size))
@@ -175,22 +173,20 @@ def _softmax(loss: Loss, targets: FloatArray, weight: FloatArray) -> Epigraph:
     )
 
 
-def _quadratic_model(loss: Loss, targets: FloatArray, weight: FloatArray) -> Epigraph:
-    del targets, weight
-    if not isinstance(loss, QuadraticModel):
-        raise TypeError(f"The epigraph of a quadratic model needs one; got {loss!r}.")
-    n, n_outputs = loss.center.shape
+def model_epigraph(model: QuadraticModel) -> Epigraph:
+    """Return the epigraph of a quadratic model, up to a constant."""
+    n, n_outputs = model.center.shape
     output = np.arange(n_outputs)
     position = output * n + np.arange(n)[:, None]
-    rows = np.broadcast_to(position[:, :, None], loss.curvature.shape)
-    columns = np.broadcast_to(position[:, None, :], loss.curvature.shape)
+    rows = np.broadcast_to(position[:, :, None], model.curvature.shape)
+    columns = np.broadcast_to(position[:, None, :], model.curvature.shape)
     size = n * n_outputs
-    quadratic = _entries(rows.ravel(), columns.ravel(), loss.curvature.ravel(), (size, size))
+    quadratic = _entries(rows.ravel(), columns.ravel(), model.curvature.ravel(), (size, size))
     return Epigraph(
-        loss.center.T.ravel(),
+        model.center.T.ravel(),
         sparse.csc_array(quadratic),
-        loss.slope.T.ravel(),
-        shift_invariant=loss.shift_invariant,
+        model.slope.T.ravel(),
+        shift_invariant=model.shift_invariant,
     )
 
 
@@ -210,5 +206,4 @@ EPIGRAPHS: dict[str, Callable[[Loss, FloatArray, FloatArray], Epigraph]] = {
     "squared_hinge": _squared_hinge,
     "log_loss": _log_loss,
     "softmax": _softmax,
-    "quadratic_model": _quadratic_model,
 }

@@ -80,9 +80,7 @@ def condition(form: ConicForm) -> tuple[ConicForm, Conditioning]:
     linear = columns * form.linear
     peak = max(np.abs(quadratic.data).max(initial=0.0), np.abs(linear).max(initial=0.0))
     cost = 1.0 / peak if peak > 0 else 1.0
-    scaled = replace(
-        form, quadratic=cost * quadratic, linear=cost * linear, matrix=matrix, rhs=rhs / size
-    )
+    scaled = replace(form, quadratic=cost * quadratic, linear=cost * linear, matrix=matrix, rhs=rhs / size)
     # x = columns * x_scaled and rows are divided by `size` as a whole, hence the factor on the duals.
     return scaled, Conditioning(columns, rows / size, cost)
 
@@ -145,9 +143,9 @@ def without_quadratic(form: ConicForm, size: float) -> ConicForm:
         ),
         shape=(curved.size + 2, n + 1),
     ).tocsr()
-    widened = sparse.hstack([form.matrix, sparse.coo_array((form.matrix.shape[0], 1))]).tocsr()
+    widened = sparse.csr_array(sparse.hstack([form.matrix, sparse.coo_array((form.matrix.shape[0], 1))]))
     split = form.n_zero + form.n_nonneg
-    matrix = sparse.vstack([widened[:split], cone, widened[split:]]).tocsc()
+    matrix = sparse.csc_array(sparse.vstack([widened[:split], cone, widened[split:]]))
     head = np.concatenate([[size, -size], np.zeros(curved.size)])
     return ConicForm(
         quadratic=sparse.csc_array((n + 1, n + 1)),

@@ -1,7 +1,6 @@
 """The quadratic model of a smooth loss around a point."""
 
 from dataclasses import dataclass
-from typing import ClassVar
 
 from convexnn_solvers._typing import FloatArray
 
@@ -20,8 +19,6 @@ class QuadraticModel:
     shift_invariant : bool
         Whether the loss ignores a number added to all outputs of a sample.
     """
-
-    name: ClassVar[str] = "quadratic_model"
 
     center: FloatArray
     slope: FloatArray

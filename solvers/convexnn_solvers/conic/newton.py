@@ -33,7 +33,12 @@ _LEAST_CURVATURE = 1e-8
 QuadraticSolver = Callable[[ConvexProgram, QuadraticModel, SolveOptions], Candidate]
 
 
-def proximal_newton(program: ConvexProgram, options: SolveOptions, solve: QuadraticSolver) -> Candidate:
+def proximal_newton(
+    program: ConvexProgram,
+    options: SolveOptions,
+    solve: QuadraticSolver,
+    start: tuple[FloatArray, FloatArray] | None = None,
+) -> Candidate:
     """Minimise a program with a smooth loss; `solve` minimises the program of a quadratic model.
 
     The multipliers of a model are dual points whose bound is wrong to second order only. Stops when the gap
@@ -41,7 +46,7 @@ def proximal_newton(program: ConvexProgram, options: SolveOptions, solve: Quadra
     `time_limit` bound all quadratic programs together.
     """
     began = time.perf_counter()
-    point = _start(program)
+    point = _start(program, start)
     dual, bound = np.zeros_like(program.targets), -np.inf
     n_iter, stopped, message = 0, Status.INACCURATE, "no model solved"
     for n_models in range(1, _MAX_MODELS + 1):
@@ -57,7 +62,10 @@ def proximal_newton(program: ConvexProgram, options: SolveOptions, solve: Quadra
             dual, bound = max((dual, bound), dual_bound(program, answer.dual), key=lambda pair: pair[1])
         promised = _promise(program, model, point, answer)
         point = _step(program, point, answer, promised)
-        if relative_gap(point.objective, bound) <= 0.1 * options.tol or -promised <= _NOTHING * point.objective:
+        if (
+            relative_gap(point.objective, bound) <= 0.1 * options.tol
+            or -promised <= _NOTHING * point.objective
+        ):
             stopped = Status.CONVERGED
             break
         if answer.stopped in (Status.TIME_LIMIT, Status.ITERATION_LIMIT):
@@ -73,10 +81,10 @@ class _Point:
     objective: float
 
 
-def _start(program: ConvexProgram) -> _Point:
-    """The zero network with its best intercept."""
-    blocks, intercept = program.zeros(), np.zeros(program.n_outputs)
-    if program.fit_intercept:
+def _start(program: ConvexProgram, start: tuple[FloatArray, FloatArray] | None) -> _Point:
+    """Return the given point, else the zero network with its best intercept."""
+    blocks, intercept = start if start is not None else (program.zeros(), np.zeros(program.n_outputs))
+    if start is None and program.fit_intercept:
         outputs = program.outputs(blocks, intercept)
         intercept = program.loss.optimal_intercept(outputs, program.targets, program.sample_weight)
     return _Point(blocks, intercept, program.objective(blocks, intercept))

@@ -1,0 +1,136 @@
+"""Public names, signatures and the examples of the docstrings."""
+
+import doctest
+import inspect
+import pkgutil
+import re
+from importlib import import_module
+
+import pytest
+
+import convexnn
+import convexnn_solvers
+
+PUBLIC = [
+    "ConvexMLPClassifier",
+    "ConvexMLPRegressor",
+    "PatternSet",
+    "TwoLayerNetwork",
+    "count_patterns",
+    "enumerate_patterns",
+    "sample_patterns",
+]
+PUBLIC_OF_SOLVERS = ["SolveResult", "Status", "available_solvers", "solve"]
+
+REGRESSOR = {
+    "alpha": 1.0,
+    "loss": "squared_error",
+    "activation": "relu",
+    "patterns": "auto",
+    "hidden_bias": "penalized",
+    "fit_intercept": True,
+    "solver": "auto",
+    "tol": 1e-4,
+    "max_iter": None,
+    "time_limit": None,
+    "warm_start": False,
+    "random_state": None,
+    "n_jobs": None,
+    "verbose": 0,
+}
+CLASSIFIER = REGRESSOR | {"loss": "log_loss", "class_weight": None}
+FITTED = {
+    "coefs_",
+    "intercepts_",
+    "n_neurons_",
+    "network_",
+    "objective_",
+    "dual_objective_",
+    "dual_gap_",
+    "gap_scope_",
+    "patterns_",
+    "result_",
+    "n_iter_",
+    "n_features_in_",
+}
+
+
+def all_modules():
+    names = []
+    for package in (convexnn, convexnn_solvers):
+        found = pkgutil.walk_packages(package.__path__, f"{package.__name__}.")
+        names += [package.__name__, *(module.name for module in found)]
+    # Importing a `__main__` module starts the program.
+    return [name for name in names if not name.endswith("__main__")]
+
+
+@pytest.mark.parametrize("name", PUBLIC)
+def test_public_names(name):
+    assert name in convexnn.__all__
+    assert inspect.isclass(getattr(convexnn, name)) or inspect.isfunction(getattr(convexnn, name))
+
+
+@pytest.mark.parametrize("name", PUBLIC_OF_SOLVERS)
+def test_public_names_of_the_solvers(name):
+    assert name in convexnn_solvers.__all__
+    assert hasattr(convexnn_solvers, name)
+
+
+@pytest.mark.parametrize("name", all_modules())
+def test_all_is_true(name):
+    module = import_module(name)
+    exported = getattr(module, "__all__", [])
+    assert len(exported) == len(set(exported))
+    missing = [attribute for attribute in exported if not hasattr(module, attribute)]
+    assert missing == []
+
+
+def test_star_import():
+    namespace = {}
+    exec("from convexnn import *", namespace)
+    assert set(PUBLIC) <= set(namespace)
+    assert not [name for name in namespace if name.startswith("_") and name != "__builtins__"]
+
+
+def test_version():
+    assert re.fullmatch(r"\d+\.\d+\.\d+.*", convexnn.__version__)
+
+
+@pytest.mark.parametrize(
+    ("estimator_type", "expected"),
+    [(convexnn.ConvexMLPRegressor, REGRESSOR), (convexnn.ConvexMLPClassifier, CLASSIFIER)],
+)
+def test_parameters_of_the_estimators(estimator_type, expected):
+    parameters = inspect.signature(estimator_type).parameters
+    assert {name: p.default for name, p in parameters.items()} == expected
+    positional = [n for n, p in parameters.items() if p.kind is p.POSITIONAL_OR_KEYWORD]
+    assert positional == ["alpha"]
+    assert estimator_type().get_params() == expected
+
+
+@pytest.mark.parametrize("estimator_type", [convexnn.ConvexMLPRegressor, convexnn.ConvexMLPClassifier])
+def test_fitted_attributes(estimator_type):
+    model = estimator_type()
+    assert not {name for name in vars(model) if name.endswith("_")}
+    model.fit([[0.0], [1.0], [2.0]], [0, 1, 0])
+    expected = FITTED | ({"classes_"} if estimator_type is convexnn.ConvexMLPClassifier else set())
+    assert {name for name in vars(model) if name.endswith("_")} == expected
+    for name in expected:
+        assert name in estimator_type.__doc__
+    assert isinstance(model.network_, convexnn.TwoLayerNetwork)
+    assert isinstance(model.patterns_, convexnn.PatternSet)
+    assert isinstance(model.result_, convexnn_solvers.SolveResult)
+    assert model.gap_scope_ in ("patterns", "global")
+    for name in ("objective_", "dual_objective_", "dual_gap_"):
+        assert isinstance(getattr(model, name), float)
+
+
+@pytest.mark.parametrize("name", all_modules())
+def test_examples_of_docstrings(name):
+    result = doctest.testmod(import_module(name), verbose=False)
+    assert result.failed == 0
+
+
+@pytest.mark.parametrize("name", ["ConvexMLPRegressor", "ConvexMLPClassifier"])
+def test_estimators_have_examples(name):
+    assert doctest.DocTestFinder().find(getattr(convexnn, name))[0].examples
