@@ -48,26 +48,20 @@ def test_layers():
     assert ", 0 broken" in done.stdout
 
 
-def test_importing_the_package_loads_nothing_heavy(tmp_path):
+def test_importing_and_fitting_load_nothing_heavy(tmp_path):
+    # scikit-learn imports pandas by itself where that is installed.
+    required = modules_after("import clarabel, numba, scipy, sklearn.base", tmp_path)
     loaded = modules_after("import convexnn", tmp_path)
     assert {"convexnn", "convexnn_solvers", "numpy", "sklearn"} <= loaded
-    assert not loaded & HEAVY
+    assert (loaded - required) & HEAVY == set()
+    fit = "convexnn.ConvexMLPRegressor(0.1).fit([[0.0], [1.0], [3.0]], [1.0, -1.0, 2.0]).predict([[2.0]])"
+    assert (modules_after(f"import convexnn\n{fit}", tmp_path) - required) & HEAVY == set()
 
 
 def test_importing_the_solvers_loads_no_estimators(tmp_path):
     loaded = modules_after("import convexnn_solvers", tmp_path)
     assert "convexnn_solvers" in loaded
-    assert not loaded & (HEAVY | {"convexnn", "sklearn"})
-
-
-def test_fitting_loads_no_extra(tmp_path):
-    fit = (
-        "from convexnn import ConvexMLPRegressor as Regressor\n"
-        "Regressor(0.1).fit([[0.0], [1.0], [3.0]], [1.0, -1.0, 2.0]).predict([[2.0]])"
-    )
-    loaded = modules_after(fit, tmp_path)
-    assert "clarabel" in loaded
-    assert not loaded & HEAVY
+    assert loaded & (HEAVY | {"convexnn", "sklearn"}) == set()
 
 
 @pytest.mark.parametrize("package", PACKAGES)
@@ -117,10 +111,10 @@ def test_public_objects_are_documented(thing):
     assert len(text.splitlines()[0]) > 10
     if inspect.isclass(thing) or not arguments(thing):
         return
-    first_line_says_it = len(arguments(thing)) == 1 and "``" in text.splitlines()[0]
-    assert has_section(text, "Parameters") or "Raises" in text or first_line_says_it
+    if len(arguments(thing)) > 1:
+        assert has_section(text, "Parameters")
     if has_section(text, "Parameters") and returns_something(thing):
-        assert has_section(text, "Returns", "Yields") or text.startswith(("Return", "Build", "Map", "Drop"))
+        assert has_section(text, "Returns", "Yields")
 
 
 @pytest.mark.parametrize(

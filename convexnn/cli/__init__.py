@@ -47,7 +47,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="convexnn",
-        description="Train two-layer ReLU networks by convex optimisation and say how far from optimal they are.",
+        description="Train two-layer ReLU networks by convex optimisation, with bounds on how good they are.",
         epilog="Exit code: 0 converged, 1 not converged, 2 wrong command or data.",
     )
     parser.add_argument("--version", action="version", version=f"convexnn {__version__}")

@@ -51,8 +51,8 @@ def read_table(path: str | os.PathLike[str], target: str | None = None) -> Table
     Parameters
     ----------
     path : str or path
-        A ``.csv`` or ``.parquet`` table with one column for each feature and one for the target, or an ``.npz``
-        archive with arrays ``X`` of shape (n_samples, n_features) and ``y`` of shape (n_samples,).
+        A ``.csv`` or ``.parquet`` table with a column for each feature and one for the target, or an
+        ``.npz`` archive with arrays ``X`` of shape (n_samples, n_features) and ``y`` of shape (n_samples,).
     target : str, optional
         Target column of a table; the last one unless given.
 
@@ -70,7 +70,9 @@ def read_table(path: str | os.PathLike[str], target: str | None = None) -> Table
     path = Path(path)
     suffix = path.suffix.lower()
     if suffix not in (".csv", ".parquet", ".npz"):
-        raise CommandError(f"Data must be a .csv, .parquet or .npz file. Got {path.name!r}; convert it first.")
+        raise CommandError(
+            f"Data must be a .csv, .parquet or .npz file. Got {path.name!r}; convert it first."
+        )
     if not path.is_file():
         raise CommandError(f"No file {str(path)!r}. Check the path.")
     table = _read_npz(path, target) if suffix == ".npz" else _read_columns(path, target)
@@ -94,7 +96,9 @@ def choose_task(task: str, y: NDArray[Any]) -> str:
 
 def _read_npz(path: Path, target: str | None) -> Table:
     if target is not None:
-        raise CommandError(f"--target names a column of a table; an .npz file has its target in 'y'. Got {target!r}.")
+        raise CommandError(
+            f"--target names a column of a table; an .npz file has its target in 'y'. Got {target!r}."
+        )
     try:
         with np.load(path, allow_pickle=False) as archive:
             missing = [name for name in ("X", "y") if name not in archive]
@@ -132,7 +136,9 @@ def _read_columns(path: Path, target: str | None) -> Table:
         )
     repeated = sorted({name for name in columns if columns.count(name) > 1})
     if repeated:
-        raise CommandError(f"Column names must differ. Got {_listed(repeated)} more than once in {path.name!r}.")
+        raise CommandError(
+            f"Column names must differ. Got {_listed(repeated)} more than once in {path.name!r}."
+        )
     target = columns[-1] if target is None else target
     if target not in columns:
         raise CommandError(f"No column {target!r} in {path.name!r}. It has {_listed(columns)}.")
@@ -161,7 +167,7 @@ def _read_frame(path: Path) -> Any:
 
 
 def _numeric(frame: Any, features: Sequence[str]) -> FloatArray:
-    """The features as float64, or an error that names the columns in the way."""
+    """Return the features as float64 or raise an error that names the columns in the way."""
     textual = [name for name in features if frame[name].dtype.kind not in "biuf"]
     if textual:
         raise CommandError(
@@ -173,7 +179,7 @@ def _numeric(frame: Any, features: Sequence[str]) -> FloatArray:
 
 
 def _labels(y: Any) -> NDArray[Any]:
-    """A target column without missing values as a plain array: numbers, truth values or text."""
+    """Return a target column without missing values as numbers, truth values or text."""
     if y.dtype.kind in "iu":
         return np.asarray(y.to_numpy(dtype=np.int64))
     if y.dtype.kind in "bf":
@@ -183,7 +189,7 @@ def _labels(y: Any) -> NDArray[Any]:
 
 def _check_missing(names: Sequence[str], wrong: NDArray[np.bool_]) -> None:
     """Raise if entries of the named columns are NaN or infinite."""
-    columns = [f"{names[j]!r} ({wrong[:, j].sum()})" for j in np.flatnonzero(wrong.any(axis=0))]
+    columns = [f"{names[j]!r} ({wrong[:, j].sum()})" for j in np.flatnonzero(wrong.any(axis=0)).tolist()]
     if columns:
         raise CommandError(
             f"Values must be finite. Got NaN, empty or infinite ones in {_shortened(columns)}; "

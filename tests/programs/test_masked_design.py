@@ -72,9 +72,7 @@ def test_forward_and_adjoint_are_products_with_dense_matrices(activation, seed, 
 @pytest.mark.parametrize("hidden_bias", ["none", "penalized"])
 def test_more_blocks_than_one_chunk(activation, hidden_bias):
     rng = np.random.default_rng(0)
-    design = draw_design(
-        rng, n=14, d=3, activation=activation, hidden_bias=hidden_bias, n_patterns=700
-    )
+    design = draw_design(rng, n=14, d=3, activation=activation, hidden_bias=hidden_bias, n_patterns=700)
     assert design.n_blocks > (500 if hidden_bias == "penalized" else 150)
     A = layers(design)
     weights = rng.normal(size=(2, design.n_blocks, design.n_features))
@@ -248,9 +246,7 @@ def test_support_with_a_free_bias_is_attained(activation, seed, kinds, n):
     from restatement import restated_support
 
     rng = np.random.default_rng(seed)
-    design = draw_design(
-        rng, kinds=kinds, n=n, d=2, hidden_bias="free", activation=activation, n_patterns=4
-    )
+    design = draw_design(rng, kinds=kinds, n=n, d=2, hidden_bias="free", activation=activation, n_patterns=4)
     theta = rng.normal(size=(n, 1))
     theta -= theta.mean()
     gradients = np.concatenate([design.adjoint(theta), design.adjoint(-theta)])
@@ -260,6 +256,26 @@ def test_support_with_a_free_bias_is_attained(activation, seed, kinds, n):
         expected = restated_support(design.X, design.patterns.to_dense()[i], g, n_penalized=2)
         # Clarabel resolves sums over data of order one to this.
         assert bounds[k, i] == pytest.approx(expected, rel=1e-6, abs=1e-7)
+
+
+@pytest.mark.parametrize("hidden_bias", ["none", "free"])
+@pytest.mark.parametrize("scale", [1e-8, 1e-4, 1e-2, 1e2, 1e4, 1e8])
+def test_support_scales_with_the_data(hidden_bias, scale):
+    # u = v / scale with the same bias: the values of g.u are the same, the norms are scaled.
+    rng = np.random.default_rng(6)
+    X = rng.normal(size=(10, 2))
+    theta = rng.normal(size=(10, 1))
+    theta -= theta.mean()
+    plain, scaled = augment(X, hidden_bias), augment(scale * X, hidden_bias)
+    patterns, every = enumerate_patterns(plain), enumerate_patterns(scaled)
+    positions = every.positions(patterns.bits)
+    assert (positions >= 0).all()
+    penalized = np.arange(plain.shape[1]) < 2
+    bounds = []
+    for data, listed in ((plain, patterns), (scaled, every.take(positions))):
+        design = MaskedDesign(data, listed, LAYERS["relu"], penalized)
+        bounds.append(design.support(design.adjoint(theta), 0.0)[0])
+    np.testing.assert_allclose(bounds[1] / scale, bounds[0], rtol=1e-6, atol=1e-6)
 
 
 def test_support_with_a_free_bias_is_infinite_off_balance():

@@ -1,5 +1,7 @@
 """Blocks to network and back: same outputs, same objective."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import assume, given, settings
@@ -110,6 +112,8 @@ def test_round_trip_keeps_outputs_and_does_not_raise_the_objective(
 def test_any_network_is_a_point_of_the_program_of_its_own_patterns(network, seed, alpha):
     # A gated unit with a free bias is refused by the program.
     assume(network.gates is None or network.hidden_bias != "free")
+    if network.gates is not None and network.hidden_bias == "none":
+        network = replace(network, gates=network.gates * np.array([[1.0]] * network.n_features + [[0.0]]))
     X = draw_samples(network, seed, 9)
     data = augment(X, network.hidden_bias)
     deciding = network_weights(network)
@@ -203,6 +207,25 @@ def test_patterns_off_the_list_are_refused():
     other = two_layer_program(X, np.ones(6), patterns.take([0, 1, 2]), alpha=1.0, hidden_bias="none")
     with pytest.raises(ValueError, match="1 of 1 neurons"):
         blocks_from_network(other, network)
+
+
+def test_gates_with_a_bias_do_not_fit_a_program_without_one():
+    X = np.array([[1.0], [2.0], [3.0]])
+    program = two_layer_program(
+        X, np.ones(3), enumerate_patterns(X), alpha=1.0, activation="gated_relu", hidden_bias="none"
+    )
+    # The gate opens at 1.5, which no pattern of X alone does: any point has other outputs.
+    network = TwoLayerNetwork(
+        [[1.0]],
+        [0.0],
+        [[1.0]],
+        [0.0],
+        activation=LAYERS["gated_relu"],
+        hidden_bias="none",
+        gates=[[1.0], [-1.5]],
+    )
+    with pytest.raises(ValueError, match=r"gate|pattern"):
+        blocks_from_network(program, network)
 
 
 @pytest.mark.parametrize("n_outputs", [1, 2])

@@ -117,8 +117,9 @@ def draw_targets(loss: Loss, rng: np.random.Generator, n: int, n_outputs: int) -
     if loss.task == "regression":
         return rng.normal(size=(n, n_outputs))
     if loss.name == "softmax":
-        return np.eye(n_outputs)[rng.permutation(np.arange(n) % n_outputs)]
-    return rng.permuted(np.where(np.arange(n)[:, None] % 2 == 0, 1.0, -1.0).repeat(n_outputs, 1), axis=0)
+        return np.asarray(np.eye(n_outputs)[rng.permutation(np.arange(n) % n_outputs)])
+    signs = np.where(np.arange(n)[:, None] % 2 == 0, 1.0, -1.0).repeat(n_outputs, axis=1)
+    return np.asarray(rng.permuted(signs, axis=0))
 
 
 def some_patterns(

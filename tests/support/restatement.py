@@ -110,9 +110,7 @@ def restated_optimum(
     raise RuntimeError(f"None of {solvers} finds the restated optimum; the last says {problem.status!r}.")
 
 
-def restated_support(
-    X: Array, pattern: NDArray[np.bool_], gradient: Array, *, n_penalized: int
-) -> float:
+def restated_support(X: Array, pattern: NDArray[np.bool_], gradient: Array, *, n_penalized: int) -> float:
     """``max g.u`` over ``u`` in the cone of a pattern of `X` with unit norm of its first coordinates."""
     u = cp.Variable(X.shape[1])
     sizes = np.linalg.norm(X, axis=1)

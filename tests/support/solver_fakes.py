@@ -5,10 +5,12 @@ from typing import ClassVar
 
 import numpy as np
 
+from convexnn._typing import FloatArray
 from convexnn_solvers import Backend, BackendError, Candidate, ConvexProgram, Status
 from convexnn_solvers.options import SolveOptions
 from convexnn_solvers.registry import ENTRY_POINT_GROUP
 
+Start = tuple[FloatArray, FloatArray] | None
 EVERY_LOSS = frozenset(
     {"squared_error", "huber", "absolute_error", "log_loss", "softmax", "hinge", "squared_hinge"}
 )
@@ -20,7 +22,7 @@ class Lying(Backend):
     name: ClassVar[str] = "lying"
     losses: ClassVar[frozenset[str]] = EVERY_LOSS
 
-    def run(self, program: ConvexProgram, options: SolveOptions) -> Candidate:
+    def run(self, program: ConvexProgram, options: SolveOptions, start: Start = None) -> Candidate:
         """Claim an optimum."""
         rng = np.random.default_rng(0)
         blocks = rng.normal(size=program.block_shape)
@@ -34,7 +36,7 @@ class Undefined(Backend):
     name: ClassVar[str] = "undefined"
     losses: ClassVar[frozenset[str]] = EVERY_LOSS
 
-    def run(self, program: ConvexProgram, options: SolveOptions) -> Candidate:
+    def run(self, program: ConvexProgram, options: SolveOptions, start: Start = None) -> Candidate:
         """Claim an optimum."""
         blocks = np.full(program.block_shape, np.nan)
         return Candidate(blocks, np.zeros(program.n_outputs), None, Status.CONVERGED, 1, "optimal")
@@ -46,7 +48,7 @@ class Raising(Backend):
     name: ClassVar[str] = "raising"
     losses: ClassVar[frozenset[str]] = EVERY_LOSS
 
-    def run(self, program: ConvexProgram, options: SolveOptions) -> Candidate:
+    def run(self, program: ConvexProgram, options: SolveOptions, start: Start = None) -> Candidate:
         """Raise."""
         raise BackendError("out of luck")
 
@@ -57,7 +59,7 @@ class Interrupted(Backend):
     name: ClassVar[str] = "interrupted"
     losses: ClassVar[frozenset[str]] = EVERY_LOSS
 
-    def run(self, program: ConvexProgram, options: SolveOptions) -> Candidate:
+    def run(self, program: ConvexProgram, options: SolveOptions, start: Start = None) -> Candidate:
         """Raise."""
         raise KeyboardInterrupt
 
@@ -69,7 +71,7 @@ class Modest(Backend):
     losses: ClassVar[frozenset[str]] = frozenset({"squared_error"})
     limits_time: ClassVar[bool] = False
 
-    def run(self, program: ConvexProgram, options: SolveOptions) -> Candidate:
+    def run(self, program: ConvexProgram, options: SolveOptions, start: Start = None) -> Candidate:
         """Return zero."""
         zero = np.zeros(program.n_outputs)
         return Candidate(program.zeros(), zero, None, Status.FAILED, 0, "infeasible")
