@@ -8,11 +8,11 @@ import statistics
 import time
 
 import numpy as np
-from convexnn_solvers import ConvexProgram, solve
-from convexnn_solvers.conic.assemble import assemble
 
 from convexnn import sample_patterns
 from convexnn.programs import augment, two_layer_program
+from convexnn_solvers import ConvexProgram, solve
+from convexnn_solvers.conic.assemble import assemble
 
 
 def planted(n: int, d: int, n_patterns: int, alpha: float, seed: int = 0) -> ConvexProgram:
@@ -41,7 +41,9 @@ def main() -> None:
         began = time.perf_counter()
         form = assemble(program).form
         build.append(time.perf_counter() - began)
-    print(f"cone data of n=200, d=10, 500 patterns: {statistics.median(build):.2f} s, {form.matrix.nnz} entries")
+    print(
+        f"cone data of n=200, d=10, 500 patterns: {statistics.median(build):.2f} s, {form.matrix.nnz} entries"
+    )
 
     for working_set in (False, True):
         seconds: dict[str, list[float]] = {"clarabel": [], "cvxpy": []}

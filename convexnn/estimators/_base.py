@@ -2,6 +2,7 @@
 
 import math
 import warnings
+from numbers import Real
 from typing import Any
 
 import numpy as np
@@ -88,9 +89,9 @@ class BaseConvexMLP(BaseEstimator):
                 f"{type(self).__name__} needs a {task} loss. Got loss={loss.name!r}, made for {loss.task}."
             )
         alpha: Any = self.alpha
-        if isinstance(alpha, bool | str) or np.ndim(alpha) != 0 or alpha is None:
+        if isinstance(alpha, bool | np.bool_) or not isinstance(alpha, Real):
             raise TypeError(f"alpha must be a real number. Got {alpha!r} instead.")
-        if not 0 <= alpha < math.inf:
+        if not 0 <= float(alpha) < math.inf:
             raise ValueError(f"alpha must be finite and >= 0. Got {alpha!r} instead.")
         check_bias(self.hidden_bias, self.fit_intercept, get_activation(self.activation))
         option: Any = self.patterns
@@ -132,7 +133,7 @@ class BaseConvexMLP(BaseEstimator):
             samples.X,
             samples.targets,
             patterns,
-            alpha=self.alpha,
+            alpha=float(self.alpha),
             loss=loss,
             activation=activation,
             hidden_bias=self.hidden_bias,
@@ -143,7 +144,7 @@ class BaseConvexMLP(BaseEstimator):
         self.patterns_ = PatternSet.from_weights(data, patterns.generators)
         self._set_network(program, classes)
         self.objective_ = self.network_.objective(
-            X, targets, alpha=self.alpha, loss=loss, sample_weight=weight
+            X, targets, alpha=float(self.alpha), loss=loss, sample_weight=weight
         )
         self._set_gap(choice)
 

@@ -298,7 +298,7 @@ class TwoLayerNetwork:
         if len(targets) != len(outputs):
             raise ValueError(f"y must have as many samples as X, {len(outputs)}. Got {len(targets)} instead.")
         weight = check_sample_weight(sample_weight, len(outputs))
-        return loss.value(outputs, targets, weight) + alpha * self.regularizer(hidden_bias)
+        return loss.value(outputs, targets, weight) + float(alpha) * self.regularizer(hidden_bias)
 
     def _encode(self, loss: Loss, y: ArrayLike) -> FloatArray:
         labels = np.asarray(y)

@@ -28,7 +28,6 @@ coordinates as an array of shape (axes, width): in column c axis c itself, in co
 column k + 1 on the rows.
 """
 
-
 import math
 from collections.abc import Iterator
 

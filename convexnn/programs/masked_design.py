@@ -14,6 +14,7 @@ from convexnn.programs.cones import project_on_cones
 __all__ = ["MaskedDesign"]
 
 _CHUNK = 256
+_EPS = float(np.finfo(np.float64).eps)
 _FREE_WEIGHT = 1e5
 _MAX_PUSHES = 60
 
@@ -182,10 +183,12 @@ class MaskedDesign:
         witnesses = witnesses / np.linalg.norm(witnesses, axis=1, keepdims=True)
         reach = np.maximum(self._inside(witnesses, owners), np.finfo(np.float64).tiny)
         for attempt in range(_MAX_PUSHES):
-            depth = self._inside(vectors, owners)
-            if depth.min() >= 0:
+            # A few ulps inside, so that the signs do not depend on the order of summation.
+            size = np.linalg.norm(vectors, axis=1, keepdims=True) * self.X.any(axis=1)
+            missing = 4 * self.n_features * _EPS * size - self._inside(vectors, owners)
+            if missing.max() <= 0:
                 return vectors
-            steps = np.where(depth < 0, -depth / reach, 0.0).max(axis=1)
+            steps = np.where(missing > 0, missing / reach, 0.0).max(axis=1)
             vectors = vectors + (2.0**attempt) * steps[:, None] * witnesses
         return np.where(self._inside(vectors, owners).min(axis=1, keepdims=True) >= 0, vectors, 0.0)
 
@@ -194,7 +197,8 @@ class MaskedDesign:
 
         ``|g|`` is a bound; where it does not suffice it is replaced by the norm of the projection on the
         cone, whose multipliers prove it. A free coordinate must be cancelled exactly by multipliers: it is
-        given a large weight in the projection and what is left is cancelled by one more row.
+        given a large weight in the projection and what is left is cancelled by one more row. Gradients must
+        then be those of a dual point that sums to zero for each output.
         """
         flat = gradients.reshape(-1, self.n_features)
         bounds: FloatArray = np.linalg.norm(flat, axis=1)
@@ -214,21 +218,33 @@ class MaskedDesign:
         return np.asarray(np.linalg.norm(projected, axis=1))
 
     def _free_support(self, vectors: FloatArray, owners: IntArray) -> FloatArray:
-        """``min {|(g + R' lam)_penalised| : lam >= 0, (g + R' lam)_free = 0}``, from above."""
-        weights = np.where(self.penalized, 1.0, _FREE_WEIGHT)
-        scaled = self.X * weights
+        """``min {|(g + R' lam)_penalised| : lam >= 0, (g + R' lam)_free = 0}``, from above.
+
+        The penalised columns are centred on the free one, which changes neither side, and brought to unit
+        order, so that the free coordinate's weight is large at any offset and scale of the data.
+        """
+        (free,) = np.flatnonzero(~self.penalized)
+        column = self.X[:, free]
+        slopes = np.where(self.penalized, column @ self.X / (column @ column), 0.0)
+        centred = self.X - np.outer(column, slopes)
+        vectors = vectors - np.outer(vectors[:, free], slopes)
+        centred[np.abs(centred) <= self.n_samples * _EPS * np.abs(self.X)] = 0.0
+        unit = float(np.linalg.norm(centred[:, self.penalized])) / np.sqrt(centred.size)
+        unit = unit if unit > 0 else 1.0
+
+        weights = np.where(self.penalized, 1.0 / unit, _FREE_WEIGHT)
+        scaled = centred * weights
         lengths = np.linalg.norm(scaled, axis=1)
         lam = np.empty((len(vectors), self.n_samples))
         project_on_cones(scaled / lengths[:, None], self.patterns.bits, owners, vectors * weights, lam)
         signs = np.where(self.patterns.take(owners).to_dense(), 1.0, -1.0)
-        lam = signs * lam / lengths
-        moved = vectors + lam @ self.X
-        (free,) = np.flatnonzero(~self.penalized)
-        steepness = np.linalg.norm(self.X[:, self.penalized], axis=1) / np.abs(self.X[:, free])
+        moved = vectors + (signs * lam / lengths) @ centred
+
+        steepness = np.linalg.norm(centred[:, self.penalized], axis=1) / np.abs(column)
         bounds = np.empty(len(vectors))
         for b, before in enumerate(vectors):
             after = moved[b]
-            cancelling = signs[b] * self.X[:, free] * after[free] < 0
+            cancelling = signs[b] * column * after[free] < 0
             if cancelling.any():
                 extra = abs(after[free]) * float(steepness[cancelling].min())
             else:
@@ -236,13 +252,9 @@ class MaskedDesign:
                 gained = after[free] - before[free]
                 share = min(max(-before[free] / gained, 0.0), 1.0) if gained != 0 else 1.0
                 after = before + share * (after - before)
-                extra = 0.0 if abs(after[free]) <= self._rounding(before) else np.inf
+                extra = 0.0  # The pattern is constant: what is left is the sum of theta, which is zero.
             bounds[b] = float(np.linalg.norm(after[self.penalized])) + extra
         return bounds
-
-    def _rounding(self, vector: FloatArray) -> float:
-        """Return what a sum over the samples that is zero may evaluate to."""
-        return 1e-12 * self.n_samples * max(1.0, float(np.abs(vector).max()))
 
     def restrict(self, indices: IntArray | Sequence[int]) -> "MaskedDesign":
         """Return the design of the same data with a subset of the patterns."""

@@ -40,6 +40,10 @@ def network_from_blocks(
     classes : tuple, optional
         Class labels of a classifier.
 
+    Returns
+    -------
+    TwoLayerNetwork
+
     References
     ----------
     Pilanci and Ergen, "Neural networks are convex regularizers", ICML 2020, theorem 1.
@@ -111,6 +115,11 @@ def blocks_from_network(program: ConvexProgram, network: TwoLayerNetwork) -> tup
     deciding = hidden
     if network.gates is not None:
         deciding = network.gates.T[:, : design.n_features]
+        if network.gates[design.n_features :].any():
+            raise ValueError(
+                "The network's gates have a bias, but the program's data have no column of ones. "
+                "Build the program with hidden_bias='penalized'."
+            )
     patterns = _patterns_of(design, deciding)
     blocks = program.zeros()
     for k in range(program.n_outputs):

@@ -11,9 +11,21 @@ from convexnn_solvers import ConvexProgram
 
 __all__ = ["augment", "check_bias", "two_layer_program"]
 
+_LARGEST = 1e100
+
 
 def augment(X: FloatArray, hidden_bias: HiddenBias) -> FloatArray:
-    """``x~``: `X` with a column of ones appended where hidden units have a bias."""
+    """Return ``x~``: `X` with a column of ones appended where hidden units have a bias.
+
+    Parameters
+    ----------
+    X : ndarray of shape (n, d)
+    hidden_bias : {"penalized", "free", "none"}
+
+    Returns
+    -------
+    ndarray of shape (n, d + 1), or (n, d) for "none"
+    """
     if hidden_bias == "none":
         return np.ascontiguousarray(X)
     return np.hstack([X, np.ones((len(X), 1))])
@@ -25,6 +37,12 @@ def check_bias(hidden_bias: HiddenBias, fit_intercept: bool, activation: Activat
     With ``hidden_bias="free"`` a unit with zero slope and a large bias gives any constant at vanishing
     cost, so the output intercept exists in the infimum and must be asked for. A gated unit with a free bias
     fits its gate's indicator at no cost, so that the network interpolates for any ``alpha``.
+
+    Parameters
+    ----------
+    hidden_bias : {"penalized", "free", "none"}
+    fit_intercept : bool
+    activation : Activation
     """
     if hidden_bias not in ("penalized", "free", "none"):
         raise ValueError(f"hidden_bias must be 'penalized', 'free' or 'none'. Got {hidden_bias!r} instead.")
@@ -75,10 +93,14 @@ def two_layer_program(
     fit_intercept : bool
     sample_weight : ndarray of shape (n,), optional
 
+    Returns
+    -------
+    ConvexProgram
+
     Raises
     ------
     ValueError
-        If shapes, modes or values do not fit.
+        If shapes, modes or values do not fit, or squares of the data overflow.
 
     References
     ----------
@@ -90,6 +112,11 @@ def two_layer_program(
     loss = get_loss(loss, y.shape[1] if y.ndim == 2 else 1)
     targets = encode_targets(loss, y, y.shape[1] if y.ndim == 2 else 1)
     data = augment(np.asarray(X, dtype=np.float64), hidden_bias)
+    if not np.abs(data).max() < _LARGEST:
+        raise ValueError(
+            f"The data reach {np.abs(data).max():.3g}, whose squares float64 cannot hold; "
+            f"divide them by a large number so that they stay below {_LARGEST:.0e}."
+        )
     penalized = np.ones(data.shape[1], dtype=bool)
     if hidden_bias == "free":
         penalized[-1] = False

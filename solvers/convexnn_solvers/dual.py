@@ -12,13 +12,15 @@ import numpy as np
 from scipy import linalg
 from scipy.optimize import minimize_scalar
 
-from convexnn_solvers._typing import FloatArray
+from convexnn_solvers._typing import BoolArray, FloatArray
 from convexnn_solvers.program import ConvexProgram
 
 __all__ = ["dual_bound", "dual_value", "support"]
 
 _ROUNDING = 1e-13
 _MAX_BALANCE_STEPS = 200
+_NEAR_END = 1e-7
+_ORTHOGONAL = 1e-9
 
 
 def dual_value(program: ConvexProgram, theta: FloatArray) -> float:
@@ -92,12 +94,36 @@ def _into_domain(program: ConvexProgram, theta: FloatArray) -> FloatArray:
 
 
 def _orthogonal_to_features(program: ConvexProgram, theta: FloatArray) -> FloatArray:
+    """Move `theta` to a point of the conjugate's domain at which all features' sums vanish.
+
+    Coordinates at an end of the domain, and those of weight zero, stay there; the others take the least
+    correction. Where none suffices the zero point is returned, which is always feasible.
+    """
     columns = program.design.features().toarray()
     if program.fit_intercept:
         columns = np.hstack([columns, np.ones((len(columns), 1))])
-    basis = linalg.orth(columns)
-    theta = theta - basis @ (basis.T @ theta)
-    return theta - basis @ (basis.T @ theta)
+    theta, movable = _snapped(program, theta)
+    for k in range(theta.shape[1]):
+        free = movable[:, k]
+        excess = columns.T @ theta[:, k]
+        theta[free, k] -= linalg.lstsq(columns[free].T, excess)[0] if free.any() else 0.0
+        rest = np.abs(columns.T @ theta[:, k])
+        if np.any(rest > _ORTHOGONAL * (np.abs(columns).T @ np.abs(theta[:, k]))):
+            return np.zeros_like(theta)
+    return theta
+
+
+def _snapped(program: ConvexProgram, theta: FloatArray) -> tuple[FloatArray, BoolArray]:
+    """Put coordinates close to an end of the domain on it; also which ones are not at an end."""
+    step = _NEAR_END * np.abs(theta).max(initial=0.0)
+    movable = np.ones(theta.shape, dtype=np.bool_)
+    for direction in (step, -step):
+        moved = theta + direction
+        clipped = -program.loss.project_dual(-moved, program.targets, program.sample_weight)
+        at_end = clipped != moved
+        theta = np.where(at_end, clipped, theta)
+        movable &= ~at_end
+    return theta, movable
 
 
 def _best_scale(program: ConvexProgram, theta: FloatArray, limit: float) -> tuple[float, float]:

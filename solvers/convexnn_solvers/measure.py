@@ -64,10 +64,11 @@ def measure(
     blocks, intercept, objective = _trim(program, blocks, intercept, slack)
 
     guesses = []
-    if np.isfinite(program.loss.smoothness) or dual is None:
+    usable = dual is not None and np.isfinite(dual).all()
+    if np.isfinite(program.loss.smoothness) or not usable:
         outputs = program.outputs(blocks, intercept)
         guesses.append(-program.loss.gradient(outputs, program.targets, program.sample_weight))
-    if dual is not None and np.isfinite(dual).all():
+    if dual is not None and usable:
         guesses.append(dual)
     theta, bound = max((dual_bound(program, guess) for guess in guesses), key=lambda pair: pair[1])
     return Measurement(blocks, intercept, objective, theta, bound, violation)

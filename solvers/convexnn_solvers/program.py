@@ -102,7 +102,8 @@ class Design(Protocol):
         """Upper bounds of ``max {g.u : u in C_i, |u| <= 1}``: ``(..., P, d) -> (..., P)``.
 
         A bound is tight (to the accuracy of the projection) where it exceeds `threshold`; bounds at or
-        below it need not be.
+        below it need not be. With a coordinate that is not penalised, `gradients` must be those of a dual
+        point that sums to zero for each output; otherwise there is no finite bound.
         """
 
     def restrict(self, indices: IntArray | Sequence[int]) -> "Design":

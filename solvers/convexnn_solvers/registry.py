@@ -91,11 +91,20 @@ def get_backend(solver: str) -> Backend:
             f"Unknown solver {solver!r}. Known: 'auto', {', '.join(map(repr, known_solvers()))} and "
             "'cvxpy:NAME' for a solver installed in CVXPY."
         )
-    backend = _load(name)
+    try:
+        backend = _load(name)
+    except (ImportError, AttributeError) as error:
+        raise SolverNotInstalledError(
+            f"The solver {solver!r} of another distribution cannot be loaded: {error}. "
+            "Install or update that distribution."
+        ) from error
     missing = backend.missing()
     if missing:
+        advice = (
+            f'pip install "convexnn[{name}]"' if name in _BUILT_IN else f"pip install {' '.join(missing)}"
+        )
         raise SolverNotInstalledError(
             f"The solver {solver!r} needs {', '.join(missing)}, not installed here. "
-            f'Try: pip install "convexnn[{name}]". Available now: {available_solvers()}.'
+            f"Try: {advice}. Available now: {available_solvers()}."
         )
     return backend(variant)

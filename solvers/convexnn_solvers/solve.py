@@ -1,6 +1,7 @@
 """`solve`: one entry point, one way of judging the answer."""
 
 import time
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -20,6 +21,7 @@ __all__ = ["solve"]
 # Of the objective at zero: float64 does not resolve less in a sum of that size.
 _RESOLUTION = 1e-13
 _FEW_BLOCKS = 32
+_TIGHTER = 1e-3
 
 
 def solve(
@@ -39,8 +41,9 @@ def solve(
     The zero point and `start` are measured first: if one of them is within `tol` no solver runs. The
     result is the best feasible point seen, with the best lower bound seen; its status follows from those
     two figures, never from the solver's word. It is `Status.CONVERGED` if the gap is at most ``tol`` times
-    the objective, or below what float64 resolves (1e-13 of the objective at zero; an interpolating network
-    has an objective of zero, of which nothing is a fraction).
+    the objective, or at most 1e-13 times the objective at zero, which float64 does not resolve. With
+    ``alpha = 0`` the optimum may be zero, of which nothing is a fraction; the gap may then be ``tol**2``
+    times the objective at zero.
 
     Parameters
     ----------
@@ -86,7 +89,13 @@ def solve(
             "alpha=0 with the logistic loss has no minimum when the classes can be separated. "
             "Got alpha=0; give a positive alpha."
         )
-    record = _Record(measure(program, program.zeros(), np.zeros(program.n_outputs)), tol)
+    zero = measure(program, program.zeros(), np.zeros(program.n_outputs))
+    if not np.isfinite(zero.objective):
+        raise ValueError(
+            f"The objective of the zero network is {zero.objective}: float64 cannot hold these losses' sum. "
+            "Divide the targets or the sample weights by a large number."
+        )
+    record = _Record(zero, tol, program.alpha)
     if start is not None:
         record.add(measure(program, *start))
     if not record.converged:
@@ -100,20 +109,15 @@ def solve(
 def _run(
     program: ConvexProgram, backend: Backend, options: SolveOptions, record: "_Record", working_set: bool
 ) -> None:
-    """Let the backend work until the gap is small enough, it stops, or it is stopped."""
-    if working_set and program.alpha > 0 and program.design.n_blocks > _FEW_BLOCKS:
-        rounds = working_sets(program, backend, options, record.best, record.bound)
-    else:
-        rounds = direct(program, backend, options, (record.best.blocks, record.best.intercept))
+    """Let the backend work until the gap is small enough, it stops, or it is stopped.
+
+    Where it reports success too early it gets a second chance with a tighter tolerance.
+    """
+    tighter = replace(options, tol=_TIGHTER * options.tol)
     try:
-        for found in rounds:
-            record.add(found.point)
-            record.stopped, record.n_iter, record.message = found.stopped, found.n_iter, found.message
-            if options.verbose:
-                print(
-                    f"{found.n_iter:6d} iterations, relative gap {record.relative_gap:.2e}: {found.message}"
-                )
-            if record.converged:
+        for attempt in (options, tighter):
+            _attempt(program, backend, attempt, record, working_set)
+            if record.converged or record.stopped not in (Status.CONVERGED, Status.INACCURATE):
                 return
     except BackendError as error:
         record.stopped, record.message = Status.FAILED, str(error)
@@ -121,15 +125,33 @@ def _run(
         record.stopped, record.message = Status.INTERRUPTED, "Interrupted from the keyboard."
 
 
+def _attempt(
+    program: ConvexProgram, backend: Backend, options: SolveOptions, record: "_Record", working_set: bool
+) -> None:
+    if working_set and program.alpha > 0 and program.design.n_blocks > _FEW_BLOCKS:
+        rounds = working_sets(program, backend, options, record.best, record.bound)
+    else:
+        rounds = direct(program, backend, options, (record.best.blocks, record.best.intercept))
+    done = record.n_iter
+    for found in rounds:
+        record.add(found.point)
+        record.stopped, record.n_iter, record.message = found.stopped, done + found.n_iter, found.message
+        if options.verbose:
+            print(f"{record.n_iter:6d} iterations, relative gap {record.relative_gap:.2e}: {found.message}")
+        if record.converged:
+            return
+
+
 class _Record:
     """The best point and the best bound seen so far, and how the solver came to stop."""
 
-    def __init__(self, zero: Measurement, tol: float) -> None:
+    def __init__(self, zero: Measurement, tol: float, alpha: float) -> None:
         self.best = self.bound = zero
         self.violation = 0.0
         self.stopped, self.n_iter, self.message = Status.CONVERGED, 0, "The starting point is optimal."
         self._tol = tol
-        self._resolution = _RESOLUTION * abs(zero.objective)
+        resolution = _RESOLUTION if alpha > 0 else max(_RESOLUTION, tol**2)
+        self._resolution = resolution * abs(zero.objective)
 
     def add(self, point: Measurement) -> None:
         """Keep `point` if its objective or its bound is the best so far."""

@@ -1,5 +1,6 @@
 """Any solver installed in CVXPY, through CVXPY's own modelling language."""
 
+import warnings
 from collections.abc import Callable
 from typing import Any, ClassVar
 
@@ -108,8 +109,14 @@ class Cvxpy(Backend):
             settings["max_iters"] = 100_000
         if options.time_limit is not None:
             settings[_TIME_LIMITS[name]] = options.time_limit
+        settings |= options.native
         try:
-            problem.solve(solver=name, verbose=options.verbose > 1, **(settings | dict(options.native)))
+            with warnings.catch_warnings():
+                # CVXPY warns of inaccurate answers; here the measurement says what they are worth.
+                warnings.filterwarnings("ignore", "Solution may be inaccurate", UserWarning)
+                problem.solve(solver=name, verbose=options.verbose > 1, **settings)
+        except TypeError as error:
+            raise UnsupportedProgramError(f"{name} refused an option: {error}. Given: {settings}.") from error
         except (cp.error.SolverError, cp.error.DCPError, ValueError, ArithmeticError) as error:
             raise BackendError(f"CVXPY with {name}: {error}") from error
         message = f"CVXPY with {name}: {problem.status}"

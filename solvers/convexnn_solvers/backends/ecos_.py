@@ -10,7 +10,7 @@ from convexnn_solvers.backends.base import Backend, Candidate
 from convexnn_solvers.conic.assemble import assemble
 from convexnn_solvers.conic.epigraphs import EPIGRAPHS
 from convexnn_solvers.conic.form import ConicForm, condition, without_quadratic
-from convexnn_solvers.exceptions import BackendError
+from convexnn_solvers.exceptions import BackendError, UnsupportedProgramError
 from convexnn_solvers.options import SolveOptions
 from convexnn_solvers.program import ConvexProgram
 from convexnn_solvers.result import Status
@@ -48,6 +48,7 @@ class Ecos(Backend):
         settings = {"abstol": accuracy, "reltol": accuracy, "feastol": accuracy, "max_iters": 200}
         if options.max_iter is not None:
             settings["max_iters"] = options.max_iter
+        settings |= options.native
         try:
             solution = ecos.solve(
                 form.linear,
@@ -57,9 +58,11 @@ class Ecos(Backend):
                 sparse.csc_matrix(matrix[:split]),
                 form.rhs[:split],
                 verbose=options.verbose > 1,
-                **(settings | dict(options.native)),
+                **settings,
             )
-        except (ValueError, TypeError, ArithmeticError) as error:
+        except TypeError as error:
+            raise UnsupportedProgramError(f"ECOS refused an option: {error}. Given: {settings}.") from error
+        except (ValueError, ArithmeticError) as error:
             raise BackendError(f"ECOS refused the program: {error}") from error
         code = int(solution["info"]["exitFlag"])
         message = f"ECOS: {solution['info']['infostring']}"

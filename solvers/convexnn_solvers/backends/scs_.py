@@ -10,7 +10,7 @@ from convexnn_solvers.backends.base import Backend, Candidate
 from convexnn_solvers.conic.assemble import assemble
 from convexnn_solvers.conic.epigraphs import EPIGRAPHS
 from convexnn_solvers.conic.form import condition
-from convexnn_solvers.exceptions import BackendError
+from convexnn_solvers.exceptions import BackendError, UnsupportedProgramError
 from convexnn_solvers.options import SolveOptions
 from convexnn_solvers.program import ConvexProgram
 from convexnn_solvers.result import Status
@@ -57,10 +57,12 @@ class Scs(Backend):
             settings["max_iters"] = options.max_iter
         if options.time_limit is not None:
             settings["time_limit_secs"] = options.time_limit
+        settings |= options.native
         try:
-            solver = scs.SCS(data, cone, verbose=options.verbose > 1, **(settings | dict(options.native)))
-            solution = solver.solve()
-        except (ValueError, TypeError) as error:
+            solution = scs.SCS(data, cone, verbose=options.verbose > 1, **settings).solve()
+        except TypeError as error:
+            raise UnsupportedProgramError(f"SCS refused an option: {error}. Given: {settings}.") from error
+        except ValueError as error:
             raise BackendError(f"SCS refused the program: {error}") from error
         info = solution["info"]
         x, z = np.asarray(solution["x"]), np.asarray(solution["y"])

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import sparse
 
-from convexnn_solvers._typing import FloatArray, IntArray
-from convexnn_solvers.conic.epigraphs import EPIGRAPHS, Epigraph, Rows, model_epigraph
+from convexnn_solvers._typing import BoolArray, FloatArray, IntArray
+from convexnn_solvers.conic.epigraphs import EPIGRAPHS, Rows, model_epigraph
 from convexnn_solvers.conic.form import ConicForm
 from convexnn_solvers.conic.model import QuadraticModel
 from convexnn_solvers.program import ConvexProgram
@@ -27,6 +27,10 @@ class ConicProgram:
     program : ConvexProgram
     first_intercept, first_block : int
         Where ``c`` and the blocks start in the vector of variables.
+    basis : ndarray of shape (d, d)
+        A block is ``basis`` times its variables.
+    center : ndarray of shape (K,)
+        The intercept is its variable plus this, the best intercept of the zero network.
     quadratic_size : float
         Magnitude of the quadratic term, for `without_quadratic`.
     """
@@ -35,6 +39,8 @@ class ConicProgram:
     program: ConvexProgram
     first_intercept: int
     first_block: int
+    basis: FloatArray
+    center: FloatArray
     quadratic_size: float
 
     def decode(self, x: FloatArray, z: FloatArray) -> tuple[FloatArray, FloatArray, FloatArray]:
@@ -44,12 +50,12 @@ class ConicProgram:
         blocks = x[self.first_block : self.first_block + int(np.prod(shape))].reshape(shape).copy()
         if program.n_signs == 2:
             blocks[0] += blocks[1]
-        intercept = np.zeros(program.n_outputs)
+        intercept = self.center.copy()
         n_free = self.first_block - self.first_intercept
-        intercept[:n_free] = x[self.first_intercept : self.first_block]
+        intercept[:n_free] += x[self.first_intercept : self.first_block]
         n, n_outputs = program.targets.shape
         theta = z[: n * n_outputs].reshape(n_outputs, n).T
-        return blocks, intercept, theta.copy()
+        return blocks @ self.basis.T, intercept, theta.copy()
 
 
 def assemble(program: ConvexProgram, model: QuadraticModel | None = None) -> ConicProgram:
@@ -58,21 +64,37 @@ def assemble(program: ConvexProgram, model: QuadraticModel | None = None) -> Con
     Equalities ``r - [A_1 .. A_P] (v - w) - c = -shift`` come first, so that their multipliers are the dual
     point ``theta``; then the loss's and the cones' inequalities, one second-order cone for each block, and
     the loss's exponential cones.
+
+    Data of any scale and targets of any offset give entries of order one: blocks are written in the basis
+    of `_basis`, norms in a typical unit of it, the intercept starts from its value at the zero network, and
+    cone rows are unit. With a free coordinate the features may have any offset too.
     """
     if model is None:
         epigraph = EPIGRAPHS[program.loss.name](program.loss, program.targets, program.sample_weight)
     else:
         epigraph = model_epigraph(model)
+    features = program.design.features()
+    basis = _basis(features, program.design.penalized)
+    norm_unit = float(np.median(basis.diagonal()[program.design.penalized]))
+    center = _center(program)
     n_r, n_e = epigraph.shift.size, epigraph.extra_linear.size
     n_c = program.n_outputs - epigraph.shift_invariant if program.fit_intercept else 0
     n_blocks = int(np.prod(program.block_shape[:3]))
     n_v = n_blocks * program.design.n_features
     n_t = n_blocks if program.alpha > 0 else 0
 
-    cones, nonneg, exponential = _cone_rows(program), epigraph.nonneg, epigraph.exponential
-    tails, heads, sizes = _norm_rows(program) if n_t else (None, None, np.zeros(0, dtype=np.intp))
+    cones, nonneg, exponential = _cone_rows(program, basis), epigraph.nonneg, epigraph.exponential
+    tails, heads, sizes = None, None, np.zeros(0, dtype=np.intp)
+    if n_t:
+        tails, heads, sizes = _norm_rows(program, basis.diagonal() / norm_unit)
     layout: list[list[sparse.sparray | None]] = [
-        [sparse.eye_array(n_r), None, _intercept_columns(program, n_c), _equalities(program), None],
+        [
+            sparse.eye_array(n_r),
+            None,
+            _intercept_columns(program, n_c),
+            _equalities(program, features, basis),
+            None,
+        ],
         [*_loss_rows(nonneg), None, None, None],
         [None, None, None, cones, None],
         [None, None, None, tails, heads],
@@ -82,7 +104,7 @@ def assemble(program: ConvexProgram, model: QuadraticModel | None = None) -> Con
     heights = [n_r, _n_rows(nonneg), n_cone, int(sizes.sum()), _n_rows(exponential)]
     matrix = _grid(layout, heights, [n_r, n_e, n_c, n_v, n_t])
     rhs = [
-        -epigraph.shift,
+        np.repeat(center, program.design.n_samples) - epigraph.shift,
         nonneg.rhs if nonneg else np.zeros(0),
         np.zeros(n_cone + int(sizes.sum())),
         exponential.rhs if exponential else np.zeros(0),
@@ -97,7 +119,12 @@ def assemble(program: ConvexProgram, model: QuadraticModel | None = None) -> Con
             format="csc",
         ),
         linear=np.concatenate(
-            [epigraph.linear, epigraph.extra_linear, np.zeros(n_c + n_v), np.full(n_t, program.alpha)]
+            [
+                epigraph.linear,
+                epigraph.extra_linear,
+                np.zeros(n_c + n_v),
+                np.full(n_t, program.alpha * norm_unit),
+            ]
         ),
         matrix=matrix,
         rhs=np.concatenate(rhs),
@@ -106,11 +133,43 @@ def assemble(program: ConvexProgram, model: QuadraticModel | None = None) -> Con
         second_order=sizes,
         n_exponential=_n_rows(exponential) // 3,
     )
-    return ConicProgram(form, program, n_r + n_e, n_r + n_e + n_c, _quadratic_size(epigraph))
+    size = _quadratic_size(epigraph.quadratic, rhs[0])
+    return ConicProgram(form, program, n_r + n_e, n_r + n_e + n_c, basis, center, size)
 
 
-def _quadratic_size(epigraph: Epigraph) -> float:
-    at_zero = 0.5 * float(epigraph.shift @ (epigraph.quadratic @ epigraph.shift))
+def _basis(features: sparse.csc_array, penalized: BoolArray) -> FloatArray:
+    """Coordinates for a block in which the features are of order one.
+
+    Each coordinate is measured in its feature's reciprocal root mean square. If one coordinate is free, the
+    others' features are centred on its feature first; the norm does not see that.
+    """
+    d = penalized.size
+    blocks = [features[:, start::d] for start in range(d)]
+    centring = np.eye(d)
+    if (~penalized).sum() == 1:
+        (free,) = np.flatnonzero(~penalized)
+        square = blocks[free].power(2).sum()
+        for j in np.flatnonzero(penalized):
+            centring[free, j] = -blocks[j].multiply(blocks[free]).sum() / square if square > 0 else 0.0
+            blocks[j] = blocks[j] + centring[free, j] * blocks[free]
+    squares = np.array([block.power(2).sum() for block in blocks])
+    entries = features.shape[0] * features.shape[1] / d
+    units = np.where(squares > 0, np.sqrt(entries / np.where(squares > 0, squares, 1.0)), 1.0)
+    scaled: FloatArray = centring * units
+    return scaled
+
+
+def _center(program: ConvexProgram) -> FloatArray:
+    """Return the best intercept of the zero network."""
+    zeros = np.zeros_like(program.targets)
+    if not program.fit_intercept:
+        return np.zeros(program.n_outputs)
+    return program.loss.optimal_intercept(zeros, program.targets, program.sample_weight)
+
+
+def _quadratic_size(quadratic: sparse.csc_array, outputs: FloatArray) -> float:
+    """Quadratic cost of the zero network."""
+    at_zero = 0.5 * float(outputs @ (quadratic @ outputs))
     return at_zero if at_zero > 0 else 1.0
 
 
@@ -122,12 +181,23 @@ def _loss_rows(rows: Rows | None) -> tuple[sparse.sparray | None, sparse.sparray
     return (rows.on_outputs, rows.on_extra) if rows else (None, None)
 
 
-def _equalities(program: ConvexProgram) -> sparse.csc_array:
+def _in_basis(columns: sparse.csc_array, basis: FloatArray) -> sparse.csc_array:
+    """Columns of all blocks, one block after the other, in the coordinates of `basis`."""
+    n_blocks = columns.shape[1] // len(basis)
+    diagonal = basis.diagonal()
+    if np.count_nonzero(basis) > np.count_nonzero(diagonal):
+        return sparse.csc_array(columns @ sparse.kron(sparse.eye_array(n_blocks), basis, format="csc"))
+    scaled = columns.copy()
+    scaled.data = scaled.data * np.repeat(np.tile(diagonal, n_blocks), np.diff(columns.indptr))
+    return scaled
+
+
+def _equalities(program: ConvexProgram, features: sparse.csc_array, basis: FloatArray) -> sparse.csc_array:
     """Columns of the blocks in the equalities; the features repeat for each output."""
-    features = sparse.csc_array(sparse.block_diag([-program.design.features()] * program.n_outputs))
+    repeated = sparse.csc_array(sparse.block_diag([-_in_basis(features, basis)] * program.n_outputs))
     if program.n_signs == 1:
-        return features
-    return sparse.csc_array(sparse.hstack([features, sparse.csc_array(features.shape)]))
+        return repeated
+    return sparse.csc_array(sparse.hstack([repeated, sparse.csc_array(repeated.shape)]))
 
 
 def _signed(rows: sparse.csc_array, n_signs: int) -> sparse.csc_array:
@@ -138,11 +208,13 @@ def _signed(rows: sparse.csc_array, n_signs: int) -> sparse.csc_array:
     return _grid([[rows, rows], [None, rows]], [height, height], [width, width])
 
 
-def _cone_rows(program: ConvexProgram) -> sparse.csc_array | None:
+def _cone_rows(program: ConvexProgram, basis: FloatArray) -> sparse.csc_array | None:
     if not program.design.constrained:
         return None
-    rows = sparse.block_diag([-program.design.cones()] * program.n_outputs, format="csc")
-    return _signed(rows, program.n_signs)
+    rows = _in_basis(program.design.cones(), -basis)
+    lengths = np.sqrt(np.bincount(rows.indices, weights=rows.data**2, minlength=rows.shape[0]))
+    rows.data = rows.data / lengths[rows.indices]
+    return _signed(sparse.block_diag([rows] * program.n_outputs, format="csc"), program.n_signs)
 
 
 def _intercept_columns(program: ConvexProgram, n_c: int) -> sparse.sparray | None:
@@ -153,7 +225,7 @@ def _intercept_columns(program: ConvexProgram, n_c: int) -> sparse.sparray | Non
     return sparse.csc_array(sparse.kron(sparse.eye_array(program.n_outputs, n_c), -ones))
 
 
-def _norm_rows(program: ConvexProgram) -> tuple[sparse.sparray, sparse.sparray, IntArray]:
+def _norm_rows(program: ConvexProgram, units: FloatArray) -> tuple[sparse.sparray, sparse.sparray, IntArray]:
     """Rows of ``(norm_b, penalised part of block b)``: on blocks, on norms, and their cones' sizes."""
     penalized = np.flatnonzero(program.design.penalized)
     width, d = penalized.size + 1, program.design.n_features
@@ -164,7 +236,8 @@ def _norm_rows(program: ConvexProgram) -> tuple[sparse.sparray, sparse.sparray, 
     rows = (one_sign[:, None] * width + 1 + np.arange(penalized.size)).ravel()
     columns = (one_sign[:, None] * d + penalized).ravel()
     tails = sparse.coo_array(
-        (-np.ones(rows.size), (rows, columns)), shape=(one_sign.size * width, one_sign.size * d)
+        (-np.tile(units[penalized], one_sign.size), (rows, columns)),
+        shape=(one_sign.size * width, one_sign.size * d),
     )
     return _signed(tails.tocsc(), program.n_signs), heads, np.full(n_blocks, width, dtype=np.intp)
 

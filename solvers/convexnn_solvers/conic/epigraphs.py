@@ -195,7 +195,8 @@ def _flat_cost(size: int) -> sparse.csc_array:
 
 
 def _flat(targets: FloatArray, weight: FloatArray) -> tuple[FloatArray, FloatArray]:
-    return targets.T.ravel(), np.tile(weight, targets.shape[1])
+    """Flatten targets and weights; targets of weight zero become zero, lest they set the scale."""
+    return np.where(weight[:, None] > 0, targets, 0.0).T.ravel(), np.tile(weight, targets.shape[1])
 
 
 EPIGRAPHS: dict[str, Callable[[Loss, FloatArray, FloatArray], Epigraph]] = {

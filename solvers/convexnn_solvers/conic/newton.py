@@ -60,6 +60,9 @@ def proximal_newton(
         message = f"{n_models} quadratic models, the last one: {answer.message}"
         if answer.dual is not None:
             dual, bound = max((dual, bound), dual_bound(program, answer.dual), key=lambda pair: pair[1])
+        if answer.stopped in (Status.TIME_LIMIT, Status.ITERATION_LIMIT):
+            stopped = answer.stopped
+            break
         promised = _promise(program, model, point, answer)
         point = _step(program, point, answer, promised)
         if (
@@ -67,9 +70,6 @@ def proximal_newton(
             or -promised <= _NOTHING * point.objective
         ):
             stopped = Status.CONVERGED
-            break
-        if answer.stopped in (Status.TIME_LIMIT, Status.ITERATION_LIMIT):
-            stopped = answer.stopped
             break
     return Candidate(point.blocks, point.intercept, dual, stopped, n_iter, message)
 
