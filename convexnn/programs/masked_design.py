@@ -16,6 +16,7 @@ __all__ = ["MaskedDesign"]
 _CHUNK = 256
 _EPS = float(np.finfo(np.float64).eps)
 _FREE_WEIGHT = 1e5
+_FREE_ROUNDING = 1e-9
 _MAX_PUSHES = 60
 
 
@@ -184,7 +185,7 @@ class MaskedDesign:
         reach = np.maximum(self._inside(witnesses, owners), np.finfo(np.float64).tiny)
         for attempt in range(_MAX_PUSHES):
             # A few ulps inside, so that the signs do not depend on the order of summation.
-            size = np.linalg.norm(vectors, axis=1, keepdims=True) * self.X.any(axis=1)
+            size = np.abs(vectors) @ np.abs(self.X).T / self._lengths
             missing = 4 * self.n_features * _EPS * size - self._inside(vectors, owners)
             if missing.max() <= 0:
                 return vectors
@@ -241,6 +242,8 @@ class MaskedDesign:
         moved = vectors + (signs * lam / lengths) @ centred
 
         steepness = np.linalg.norm(centred[:, self.penalized], axis=1) / np.abs(column)
+        varied = signs.min(axis=1) < signs.max(axis=1)
+        rounding = _FREE_ROUNDING * np.abs(vectors[varied, free]).max(initial=0.0)
         bounds = np.empty(len(vectors))
         for b, before in enumerate(vectors):
             after = moved[b]
@@ -252,7 +255,8 @@ class MaskedDesign:
                 gained = after[free] - before[free]
                 share = min(max(-before[free] / gained, 0.0), 1.0) if gained != 0 else 1.0
                 after = before + share * (after - before)
-                extra = 0.0  # The pattern is constant: what is left is the sum of theta, which is zero.
+                # What is left is the sum of theta: rounding, or no dual point's gradient.
+                extra = np.inf if 0 < rounding < abs(after[free]) else 0.0
             bounds[b] = float(np.linalg.norm(after[self.penalized])) + extra
         return bounds
 

@@ -21,7 +21,7 @@ __all__ = ["solve"]
 # Of the objective at zero: float64 does not resolve less in a sum of that size.
 _RESOLUTION = 1e-13
 _FEW_BLOCKS = 32
-_TIGHTER = 1e-3
+_TIGHTER = 1e-2
 
 
 def solve(
@@ -113,12 +113,15 @@ def _run(
 
     Where it reports success too early it gets a second chance with a tighter tolerance.
     """
-    tighter = replace(options, tol=_TIGHTER * options.tol)
+    began = time.perf_counter()
     try:
-        for attempt in (options, tighter):
-            _attempt(program, backend, attempt, record, working_set)
-            if record.converged or record.stopped not in (Status.CONVERGED, Status.INACCURATE):
-                return
+        _attempt(program, backend, options, record, working_set)
+        left = options.after(record.n_iter, time.perf_counter() - began)
+        if isinstance(left, Status):
+            record.stopped = left
+        elif not record.converged and record.stopped in (Status.CONVERGED, Status.INACCURATE):
+            tighter = replace(left, tol=_TIGHTER * options.tol)
+            _attempt(program, backend, tighter, record, working_set)
     except BackendError as error:
         record.stopped, record.message = Status.FAILED, str(error)
     except KeyboardInterrupt:

@@ -166,7 +166,7 @@ def test_violation_is_the_largest_angle_outside():
     blocks = np.zeros((1, 4, 2))
     blocks[0, quadrant] = [4.0, -3.0]
     assert design.violation(blocks) == pytest.approx(3 / 5)
-    np.testing.assert_allclose(design.project(blocks)[0, quadrant], [4.0, 0.0], atol=1e-15)
+    np.testing.assert_allclose(design.project(blocks)[0, quadrant], [4.0, 0.0], atol=1e-14)
 
 
 def test_gated_layers_have_no_cones():

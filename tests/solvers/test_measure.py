@@ -168,7 +168,7 @@ def test_success_is_not_believed(fakes, loss, hidden_bias):
     assert not result.converged
     assert result.gap > 1e-4 * result.objective
     assert result.violation > 0
-    assert result.n_iter == 7
+    assert result.n_iter == 14  # 7, and 7 more of a second chance with a tighter tolerance
     assert result.message == "optimal, surely"
     assert result.dual_objective <= truth.objective * (1 + 1e-9)
     # The zero network is measured as well, so that the answer is never worse.

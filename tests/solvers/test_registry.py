@@ -159,7 +159,7 @@ class Zero(Backend):
     result = solve(draw_case(0, alpha=0.05).program(), solver="zero:fast")
     assert result.solver == "zero:fast"
     assert result.status is Status.INACCURATE
-    assert result.n_iter == 3
+    assert result.n_iter == 6  # 3, and 3 more of a second chance with a tighter tolerance
     assert result.message == "variant 'fast'"
     assert not result.blocks.any()
     with pytest.raises(UnsupportedProgramError, match="'zero' does not take the loss 'hinge'"):

@@ -40,7 +40,8 @@ class Ecos(Backend):
 
         conic = assemble(program)
         n_variables = conic.form.linear.size
-        form, scaling = condition(without_quadratic(conic.form, conic.quadratic_size))
+        form, scaling = condition(conic.form)
+        form = without_quadratic(form, scaling.cost * conic.quadratic_size)
         order = _exponential_order(form)
         matrix = form.matrix.tocsr()
         split = form.n_zero
