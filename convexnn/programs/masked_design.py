@@ -161,8 +161,8 @@ class MaskedDesign:
     def project(self, blocks: FloatArray) -> FloatArray:
         """Move blocks into their cones: those inside stay, others are projected.
 
-        A projection lies on facets, which rounding may leave on the wrong side by an ulp; it is pushed along
-        the pattern's interior witness until every row evaluates to the right sign.
+        A projection lies on facets, which rounding may leave on the wrong side by an ulp; it is pushed inwards
+        until every row evaluates to the right sign.
         """
         projected = blocks.copy()
         vectors, used = self._flat(blocks)
@@ -180,18 +180,35 @@ class MaskedDesign:
         return projected
 
     def _pushed_inside(self, vectors: FloatArray, owners: IntArray) -> FloatArray:
-        witnesses = self.patterns.generators[owners]
-        witnesses = witnesses / np.linalg.norm(witnesses, axis=1, keepdims=True)
-        reach = np.maximum(self._inside(witnesses, owners), np.finfo(np.float64).tiny)
+        """Move vectors that are inside but for rounding a few ulps inwards; zero where that fails."""
+        vectors = vectors.copy()
+        rounding = 4 * self.n_features * _EPS * np.abs(self.X).T / self._lengths
+        touched = np.zeros((len(vectors), self.n_samples), dtype=np.bool_)
         for attempt in range(_MAX_PUSHES):
-            # A few ulps inside, so that the signs do not depend on the order of summation.
-            size = np.abs(vectors) @ np.abs(self.X).T / self._lengths
-            missing = 4 * self.n_features * _EPS * size - self._inside(vectors, owners)
-            if missing.max() <= 0:
+            missing = np.abs(vectors) @ rounding - self._inside(vectors, owners)
+            short = np.flatnonzero(missing.max(axis=1) > 0)
+            if short.size == 0:
                 return vectors
-            steps = np.where(missing > 0, missing / reach, 0.0).max(axis=1)
-            vectors = vectors + (2.0**attempt) * steps[:, None] * witnesses
+            touched |= missing > 0
+            for b in short:
+                step = 2.0 ** (attempt // 4) * missing[b].max()
+                vectors[b] += step * self._inward(touched[b], int(owners[b]))
         return np.where(self._inside(vectors, owners).min(axis=1, keepdims=True) >= 0, vectors, 0.0)
+
+    def _inward(self, touched: BoolArray, owner: int) -> FloatArray:
+        """Return a short direction that gains 1 in each touched row, else one towards the witness.
+
+        The witness of a thin cell gains little in some rows, so that following it would be a long way.
+        """
+        pattern = self.patterns.take([owner])
+        signs = np.where(pattern.to_dense()[0, touched], 1.0, -1.0)
+        rows = signs[:, None] * self.X[touched] / self._lengths[touched, None]
+        direction = np.asarray(np.linalg.lstsq(rows, np.ones(len(rows)), rcond=None)[0], dtype=np.float64)
+        if (rows @ direction).min() > 0.5:
+            return direction
+        witness = pattern.generators[0]
+        least = max(float((rows @ witness).min()), float(np.finfo(np.float64).tiny))
+        return np.asarray(witness / least)
 
     def support(self, gradients: FloatArray, threshold: float) -> FloatArray:
         """Upper bounds of ``max {g.u : u in C_i, |u| <= 1}``, tight where they exceed `threshold`.

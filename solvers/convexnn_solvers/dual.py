@@ -106,9 +106,9 @@ def _orthogonal_to_features(program: ConvexProgram, theta: FloatArray) -> FloatA
     for k in range(theta.shape[1]):
         free = movable[:, k]
         excess = columns.T @ theta[:, k]
+        allowed = _ORTHOGONAL * np.linalg.norm(columns, axis=0) * np.linalg.norm(theta[:, k])
         theta[free, k] -= linalg.lstsq(columns[free].T, excess)[0] if free.any() else 0.0
-        rest = np.abs(columns.T @ theta[:, k])
-        if np.any(rest > _ORTHOGONAL * (np.abs(columns).T @ np.abs(theta[:, k]))):
+        if np.any(np.abs(columns.T @ theta[:, k]) > allowed):
             return np.zeros_like(theta)
     return theta
 
