@@ -15,7 +15,7 @@ __all__ = ["PatternChoice", "choose_patterns"]
 _AUTO_ENTRIES = 4_000_000
 _EXACT_ENTRIES = 500_000_000
 _MOST_PATTERNS = 2_000_000
-_AUTO_SAMPLED = 100
+_AUTO_SAMPLED = 50
 
 
 @dataclass(frozen=True, eq=False)

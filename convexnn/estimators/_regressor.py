@@ -41,7 +41,7 @@ class ConvexMLPRegressor(RegressorMixin, BaseConvexMLP):
     patterns : {"auto", "exact"}, int or PatternSet, default="auto"
         Which activation patterns the hidden units may have. ``"exact"``: all that exist. An int: so many
         distinct ones, sampled by Gaussian gates. ``"auto"``: all where they are few enough to solve
-        quickly, else up to 100 sampled ones, fewer for large data. A PatternSet: those, of the training
+        quickly, else up to 50 sampled ones, fewer for large data. A PatternSet: those, of the training
         data as the hidden layer sees it (a column of ones appended unless ``hidden_bias="none"``).
     hidden_bias : {"penalized", "free", "none"}, default="penalized"
         Whether hidden units have a bias and whether its square counts in ``F``; "free" needs `fit_intercept`.

@@ -161,8 +161,8 @@ class MaskedDesign:
     def project(self, blocks: FloatArray) -> FloatArray:
         """Move blocks into their cones: those inside stay, others are projected.
 
-        A projection lies on facets, which rounding may leave on the wrong side by an ulp; it is pushed inwards
-        until every row evaluates to the right sign.
+        A projection lies on facets, which rounding may leave on the wrong side by an ulp; it is pushed
+        inwards until every row evaluates to the right sign.
         """
         projected = blocks.copy()
         vectors, used = self._flat(blocks)
