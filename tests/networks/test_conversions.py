@@ -106,7 +106,7 @@ def test_converted_weights_are_copies():
         (LinearRegression(), "Wanted a fitted MLPRegressor or MLPClassifier. Got LinearRegression"),
         (MLPRegressor(hidden_layer_sizes=(2, 2)), "must have one hidden layer. Got 2"),
         (MLPRegressor(hidden_layer_sizes=(2,), activation="tanh"), "must have activation='relu'. Got 'tanh'"),
-        (MLPRegressor(hidden_layer_sizes=(2,), loss="poisson"), "must have identity outputs"),
+        (MLPRegressor(hidden_layer_sizes=(2,), loss="poisson", random_state=0), "must have identity outputs"),
         (MLPClassifier(hidden_layer_sizes=(2,)), "must have exclusive classes. Got 2 labels"),
     ],
     ids=repr,
