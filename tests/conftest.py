@@ -1,10 +1,13 @@
 """Settings and fixtures of the whole suite."""
 
+import os
+
 import pytest
 from hypothesis import settings
 
-# The first example compiles kernels, so a deadline per example says nothing about the code.
-settings.register_profile("convexnn", deadline=None)
+# The first example compiles kernels, so a deadline per example says nothing about the code. Continuous
+# integration draws the same examples each time; elsewhere each run draws new ones.
+settings.register_profile("convexnn", deadline=None, derandomize="CI" in os.environ)
 settings.load_profile("convexnn")
 
 

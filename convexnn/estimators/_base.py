@@ -53,7 +53,7 @@ class BaseConvexMLP(BaseEstimator):
         self,
         alpha: float = 1.0,
         *,
-        loss: str | Loss,
+        loss: str | Loss = "squared_error",
         activation: str | Activation = "relu",
         patterns: str | int | PatternSet = "auto",
         hidden_bias: HiddenBias = "penalized",

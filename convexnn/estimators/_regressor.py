@@ -7,12 +7,10 @@ from numpy.typing import ArrayLike
 from sklearn.base import RegressorMixin
 from sklearn.utils.validation import validate_data
 
-from convexnn._typing import FloatArray, HiddenBias, RandomState
-from convexnn.activations import Activation
+from convexnn._typing import FloatArray
 from convexnn.estimators._base import BaseConvexMLP
 from convexnn.estimators._samples import check_sample_weight
-from convexnn.losses import Loss, get_loss
-from convexnn.patterns import PatternSet
+from convexnn.losses import get_loss
 
 __all__ = ["ConvexMLPRegressor"]
 
@@ -106,41 +104,6 @@ class ConvexMLPRegressor(RegressorMixin, BaseConvexMLP):
     >>> round(model.objective_, 4), model.gap_scope_
     (0.6577, 'global')
     """
-
-    def __init__(
-        self,
-        alpha: float = 1.0,
-        *,
-        loss: str | Loss = "squared_error",
-        activation: str | Activation = "relu",
-        patterns: str | int | PatternSet = "auto",
-        hidden_bias: HiddenBias = "penalized",
-        fit_intercept: bool = True,
-        solver: str = "auto",
-        tol: float = 1e-4,
-        max_iter: int | None = None,
-        time_limit: float | None = None,
-        warm_start: bool = False,
-        random_state: RandomState = None,
-        n_jobs: int | None = None,
-        verbose: int = 0,
-    ) -> None:
-        super().__init__(
-            alpha,
-            loss=loss,
-            activation=activation,
-            patterns=patterns,
-            hidden_bias=hidden_bias,
-            fit_intercept=fit_intercept,
-            solver=solver,
-            tol=tol,
-            max_iter=max_iter,
-            time_limit=time_limit,
-            warm_start=warm_start,
-            random_state=random_state,
-            n_jobs=n_jobs,
-            verbose=verbose,
-        )
 
     def fit(self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None) -> "ConvexMLPRegressor":
         """Train the network.

@@ -45,7 +45,10 @@ def _solve(problem: cp.Problem, solver: str) -> str:
     with warnings.catch_warnings():
         # The status says the same as CVXPY's warning, and is looked at.
         warnings.filterwarnings("ignore", "Solution may be inaccurate", UserWarning)
-        problem.solve(solver=solver, **_SETTINGS[solver])
+        try:
+            problem.solve(solver=solver, **_SETTINGS[solver])
+        except cp.error.SolverError:
+            return "solver failed"
     return str(problem.status)
 
 
