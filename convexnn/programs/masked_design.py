@@ -16,7 +16,6 @@ __all__ = ["MaskedDesign"]
 _CHUNK = 256
 _EPS = float(np.finfo(np.float64).eps)
 _FREE_WEIGHT = 1e5
-_FREE_ROUNDING = 1e-9
 _MAX_PUSHES = 60
 
 
@@ -259,8 +258,6 @@ class MaskedDesign:
         moved = vectors + (signs * lam / lengths) @ centred
 
         steepness = np.linalg.norm(centred[:, self.penalized], axis=1) / np.abs(column)
-        varied = signs.min(axis=1) < signs.max(axis=1)
-        rounding = _FREE_ROUNDING * np.abs(vectors[varied, free]).max(initial=0.0)
         bounds = np.empty(len(vectors))
         for b, before in enumerate(vectors):
             after = moved[b]
@@ -272,8 +269,7 @@ class MaskedDesign:
                 gained = after[free] - before[free]
                 share = min(max(-before[free] / gained, 0.0), 1.0) if gained != 0 else 1.0
                 after = before + share * (after - before)
-                # What is left is the sum of theta: rounding, or no dual point's gradient.
-                extra = np.inf if 0 < rounding < abs(after[free]) else 0.0
+                extra = 0.0  # The pattern is constant, so what is left is the rounding of a sum of zero.
             bounds[b] = float(np.linalg.norm(after[self.penalized])) + extra
         return bounds
 

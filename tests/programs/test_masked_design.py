@@ -278,15 +278,20 @@ def test_support_scales_with_the_data(hidden_bias, scale):
     np.testing.assert_allclose(bounds[1] / scale, bounds[0], rtol=1e-6, atol=1e-6)
 
 
-def test_support_with_a_free_bias_is_infinite_off_balance():
-    rng = np.random.default_rng(4)
-    X = rng.normal(size=(6, 2))
-    patterns = enumerate_patterns(augment(X, "free"))
-    design = MaskedDesign(augment(X, "free"), patterns, LAYERS["relu"], np.array([True, True, False]))
-    every = int(np.flatnonzero(patterns.to_dense().all(axis=1))[0])
-    # A constant unit gains sum(theta) times its bias and pays nothing.
-    assert design.support(design.adjoint(np.full((6, 1), 0.5)), 0.0)[0, every] == np.inf
-    assert np.isfinite(design.support(design.adjoint(np.full((6, 1), -0.5)), 0.0)[0, every])
+def test_support_with_a_free_bias_takes_a_rounded_sum_as_zero():
+    # Also where every other pattern's sum is as small as the rounding.
+    X = np.array([[0.1], [-0.1], [0.6]])
+    data = augment(X, "free")
+    patterns = enumerate_patterns(data)
+    chosen = [
+        i for i, row in enumerate(patterns.to_dense()) if row.tolist() in ([1, 1, 0], [0, 0, 1], [1, 1, 1])
+    ]
+    design = MaskedDesign(data, patterns.take(chosen), LAYERS["absolute_value"], np.array([True, False]))
+    theta = np.array([[0.04], [-0.04], [0.0]])
+    exact = design.support(design.adjoint(theta), 0.0)
+    rounded = design.support(design.adjoint(theta + 1e-16), 0.0)
+    assert np.isfinite(exact).all()
+    np.testing.assert_allclose(rounded, exact, rtol=1e-6)
 
 
 @settings(deadline=None, max_examples=20)
