@@ -291,7 +291,7 @@ def test_support_with_a_free_bias_takes_a_rounded_sum_as_zero():
     exact = design.support(design.adjoint(theta), 0.0)
     rounded = design.support(design.adjoint(theta + 1e-16), 0.0)
     assert np.isfinite(exact).all()
-    np.testing.assert_allclose(rounded, exact, rtol=1e-6)
+    np.testing.assert_allclose(rounded, exact, rtol=1e-6, atol=1e-12)
 
 
 @settings(deadline=None, max_examples=20)
