@@ -13,6 +13,8 @@ from convexnn_solvers.program import ConvexProgram
 
 __all__ = ["ConicProgram", "assemble"]
 
+_UNEVEN = 1e3
+
 
 @dataclass(frozen=True, eq=False)
 class ConicProgram:
@@ -67,7 +69,8 @@ def assemble(program: ConvexProgram, model: QuadraticModel | None = None) -> Con
 
     Data of any scale and targets of any offset give entries of order one: blocks are written in the basis
     of `_basis`, norms in a typical unit of it, the intercept starts from its value at the zero network, and
-    cone rows are unit. With a free coordinate the features may have any offset too.
+    cone rows of very uneven lengths are made unit. With a free coordinate the features may have any offset
+    too.
     """
     if model is None:
         epigraph = EPIGRAPHS[program.loss.name](program.loss, program.targets, program.sample_weight)
@@ -213,7 +216,8 @@ def _cone_rows(program: ConvexProgram, basis: FloatArray) -> sparse.csc_array | 
         return None
     rows = _in_basis(program.design.cones(), -basis)
     lengths = np.sqrt(np.bincount(rows.indices, weights=rows.data**2, minlength=rows.shape[0]))
-    rows.data = rows.data / lengths[rows.indices]
+    if lengths.max(initial=0.0) > _UNEVEN * lengths[lengths > 0].min(initial=np.inf):
+        rows.data = rows.data / lengths[rows.indices]
     return _signed(sparse.block_diag([rows] * program.n_outputs, format="csc"), program.n_signs)
 
 

@@ -9,6 +9,8 @@ from convexnn_solvers._typing import FloatArray, IntArray
 
 __all__ = ["Conditioning", "ConicForm", "condition", "without_quadratic"]
 
+_MODERATE = 1e3
+
 
 @dataclass(frozen=True, eq=False)
 class ConicForm:
@@ -49,15 +51,21 @@ def condition(form: ConicForm) -> tuple[ConicForm, Conditioning]:
     """Bring right-hand side and cost to order one; the matrix is of order one as assembled.
 
     Cones are closed under scaling, so that variables and right-hand side may be divided by one number.
+    Solvers scale moderate data better by themselves, so those are left alone.
     """
     size = max(np.abs(form.rhs).max(initial=0.0), _quadratic_scale(form))
-    size = size if size > 0 else 1.0
+    size = _unless_moderate(size)
     quadratic = size**2 * form.quadratic
     linear = size * form.linear
     peak = max(np.abs(quadratic.data).max(initial=0.0), np.abs(linear).max(initial=0.0))
-    cost = 1.0 / peak if peak > 0 else 1.0
+    cost = 1.0 / _unless_moderate(peak)
     scaled = replace(form, quadratic=cost * quadratic, linear=cost * linear, rhs=form.rhs / size)
     return scaled, Conditioning(size, cost)
+
+
+def _unless_moderate(scale: float) -> float:
+    """Return the scale to divide by: 1 for moderate ones and for zero."""
+    return 1.0 if scale == 0 or 1 / _MODERATE <= scale <= _MODERATE else scale
 
 
 def _quadratic_scale(form: ConicForm) -> float:
