@@ -126,7 +126,7 @@ class BaseConvexMLP(BaseEstimator):
         )
         previous = self._previous(targets.shape[1], activation)
         patterns = choice.patterns
-        if previous is not None and not choice.complete and not activation.gated:
+        if previous is not None and not choice.complete:
             weights = network_weights(previous)
             patterns = patterns.union(PatternSet.from_weights(distinct, weights))
         program = two_layer_program(

@@ -171,10 +171,7 @@ class MaskedDesign:
         outside = self._inside(vectors, owners).min(axis=1) < 0
         vectors, used, owners = vectors[outside], used[outside], owners[outside]
         if used.size:
-            rows = self.X / self._lengths[:, None]
-            feasible = project_on_cones(
-                rows, self.patterns.bits, owners, vectors, np.empty((0, self.n_samples))
-            )
+            feasible = self._projections(vectors, owners)
             projected.reshape(-1, self.n_features)[used] = self._pushed_inside(feasible, owners)
         return projected
 
@@ -228,11 +225,14 @@ class MaskedDesign:
             bounds[open_] = solve(flat[open_], open_ % self.n_blocks)
         return bounds.reshape(gradients.shape[:-1])
 
-    def _projected_norms(self, vectors: FloatArray, owners: IntArray) -> FloatArray:
+    def _projections(self, vectors: FloatArray, owners: IntArray) -> FloatArray:
+        """Return the nearest points of the owners' cones."""
         rows = self.X / self._lengths[:, None]
         nothing = np.empty((0, self.n_samples))
-        projected = project_on_cones(rows, self.patterns.bits, owners, vectors, nothing)
-        return np.asarray(np.linalg.norm(projected, axis=1))
+        return project_on_cones(rows, self.patterns.bits, owners, vectors, nothing)
+
+    def _projected_norms(self, vectors: FloatArray, owners: IntArray) -> FloatArray:
+        return np.asarray(np.linalg.norm(self._projections(vectors, owners), axis=1))
 
     def _free_support(self, vectors: FloatArray, owners: IntArray) -> FloatArray:
         """``min {|(g + R' lam)_penalised| : lam >= 0, (g + R' lam)_free = 0}``, from above.

@@ -17,8 +17,6 @@ from convexnn_solvers.result import Status
 
 __all__ = ["Scs"]
 
-_STOPPED = {"solved": Status.CONVERGED, "solved_inaccurate": Status.ITERATION_LIMIT}
-
 
 class Scs(Backend):
     """O'Donoghue, "Operator splitting for a homogeneous embedding of the LCP", 2021."""
@@ -69,7 +67,7 @@ class Scs(Backend):
         message = f"SCS: {info['status']}"
         if not (np.isfinite(x).all() and np.isfinite(z).all()):
             raise BackendError(f"{message}, and no usable point.")
-        stopped = _STOPPED.get(info["status"].split(" ")[0], Status.FAILED)
+        stopped = Status.CONVERGED if info["status"] == "solved" else Status.FAILED
         if "inaccurate" in info["status"]:
             stopped = Status.TIME_LIMIT if "time" in info["status"] else Status.ITERATION_LIMIT
         blocks, intercept, theta = conic.decode(scaling.primal(x), scaling.dual(z))
