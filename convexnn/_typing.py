@@ -9,6 +9,8 @@ FloatArray: TypeAlias = NDArray[np.float64]
 BoolArray: TypeAlias = NDArray[np.bool_]
 IntArray: TypeAlias = NDArray[np.intp]
 WordArray: TypeAlias = NDArray[np.uint64]
+IndexArray: TypeAlias = NDArray[np.int32]
+FloatMatrix: TypeAlias = NDArray[np.float64] | NDArray[np.float32]
 
 HiddenBias: TypeAlias = Literal["penalized", "free", "none"]
 RandomState: TypeAlias = int | np.random.RandomState | np.random.Generator | None

@@ -8,14 +8,13 @@ from scipy import sparse
 
 from convexnn._typing import BoolArray, FloatArray, IntArray
 from convexnn.activations import Activation
-from convexnn.patterns import PatternSet, mask_vector, masked_sum
-from convexnn.programs.cones import project_on_cones
+from convexnn.patterns import PatternSet, apply_patterns, mask_vector, masked_sum
+from convexnn.programs.cones import ConeProjector, FreeCoordinateSupport
 
 __all__ = ["MaskedDesign"]
 
 _CHUNK = 256
 _EPS = float(np.finfo(np.float64).eps)
-_FREE_WEIGHT = 1e5
 _MAX_PUSHES = 60
 
 
@@ -85,6 +84,16 @@ class MaskedDesign:
         """Norms of the rows, 1 for zero rows."""
         lengths = np.linalg.norm(self.X, axis=1)
         return np.where(lengths > 0, lengths, 1.0)
+
+    @cached_property
+    def _projector(self) -> ConeProjector:
+        """Projections on the cones, with their memory."""
+        return ConeProjector(self.X, self.patterns.bits, self._lengths, self.penalized)
+
+    @cached_property
+    def _free_support(self) -> FreeCoordinateSupport:
+        """Bounds where a coordinate has no norm."""
+        return FreeCoordinateSupport(self.X, self.patterns, self.penalized)
 
     @cached_property
     def _slopes(self) -> FloatArray:
@@ -171,7 +180,7 @@ class MaskedDesign:
         outside = self._inside(vectors, owners).min(axis=1) < 0
         vectors, used, owners = vectors[outside], used[outside], owners[outside]
         if used.size:
-            feasible = self._projections(vectors, owners)
+            feasible, _, _ = self._projector.project(owners, vectors)
             projected.reshape(-1, self.n_features)[used] = self._pushed_inside(feasible, owners)
         return projected
 
@@ -206,72 +215,59 @@ class MaskedDesign:
         least = max(float((rows @ witness).min()), float(np.finfo(np.float64).tiny))
         return np.asarray(witness / least)
 
-    def support(self, gradients: FloatArray, threshold: float) -> FloatArray:
+    def support(self, gradients: FloatArray, threshold: float, n_largest: int | None = None) -> FloatArray:
         """Upper bounds of ``max {g.u : u in C_i, |u| <= 1}``, tight where they exceed `threshold`.
 
         ``|g|`` is a bound; where it does not suffice it is replaced by the norm of the projection on the
-        cone, whose multipliers prove it. A free coordinate must be cancelled exactly by multipliers: it is
-        given a large weight in the projection and what is left is cancelled by one more row. Gradients must
-        then be those of a dual point that sums to zero for each output.
+        cone, whose multipliers prove it. With a free coordinate see `FreeCoordinateSupport`.
         """
         flat = gradients.reshape(-1, self.n_features)
-        bounds: FloatArray = np.linalg.norm(flat, axis=1)
         if not self.constrained:
-            return bounds.reshape(gradients.shape[:-1])
-        free = not self.penalized.all()
-        open_ = np.arange(len(flat)) if free else np.flatnonzero(bounds > threshold)
-        if open_.size:
-            solve = self._free_support if free else self._projected_norms
-            bounds[open_] = solve(flat[open_], open_ % self.n_blocks)
+            bounds: FloatArray = np.linalg.norm(flat, axis=1)
+        elif self.penalized.all():
+            bounds = self._projector.support(flat, threshold, n_largest)
+        else:
+            bounds = self._free_support.bounds(flat, np.arange(len(flat)) % self.n_blocks)
         return bounds.reshape(gradients.shape[:-1])
 
-    def _projections(self, vectors: FloatArray, owners: IntArray) -> FloatArray:
-        """Return the nearest points of the owners' cones."""
-        rows = self.X / self._lengths[:, None]
-        nothing = np.empty((0, self.n_samples))
-        return project_on_cones(rows, self.patterns.bits, owners, vectors, nothing)
+    def block_outputs(self, blocks: IntArray, weights: FloatArray) -> FloatArray:
+        """``A_i weights[j]`` for ``i = blocks[j]``: (B,), (B, d) -> (B, n)."""
+        values = weights @ self.X.T
+        apply_patterns(self.patterns.bits, blocks, self.activation.on, self.activation.off, values)
+        return values
 
-    def _projected_norms(self, vectors: FloatArray, owners: IntArray) -> FloatArray:
-        return np.asarray(np.linalg.norm(self._projections(vectors, owners), axis=1))
+    def block_gradients(self, blocks: IntArray, dual: FloatArray, outputs: IntArray) -> FloatArray:
+        """``A_i' dual[:, k]`` for ``i = blocks[j], k = outputs[j]``: (B,), (n, K), (B,) -> (B, d)."""
+        columns = np.ascontiguousarray(dual.T)
+        gradients = np.empty((len(blocks), self.n_features))
+        for start in range(0, len(blocks), _CHUNK):
+            chunk = slice(start, start + _CHUNK)
+            values = columns[outputs[chunk]]
+            apply_patterns(self.patterns.bits, blocks[chunk], self.activation.on, self.activation.off, values)
+            gradients[chunk] = values @ self.X
+        return gradients
 
-    def _free_support(self, vectors: FloatArray, owners: IntArray) -> FloatArray:
-        """``min {|(g + R' lam)_penalised| : lam >= 0, (g + R' lam)_free = 0}``, from above.
+    def shrink(self, slots: IntArray, points: FloatArray, shrinkage: float, n_slots: int) -> FloatArray:
+        """``argmin_u 1/2 |u - p|^2 + shrinkage |u|`` over the cone of each slot; see `ConeProjector`."""
+        if self.constrained:
+            return self._projector.shrink(slots, points, shrinkage, n_slots)
+        norms = np.linalg.norm(points, axis=1, keepdims=True)
+        taken = np.divide(shrinkage, norms, out=np.ones_like(norms), where=norms > shrinkage)
+        return (1.0 - taken) * points
 
-        The penalised columns are centred on the free one, which changes neither side, and brought to unit
-        order, so that the free coordinate's weight is large at any offset and scale of the data.
-        """
-        (free,) = np.flatnonzero(~self.penalized)
-        column = self.X[:, free]
-        slopes = np.where(self.penalized, column @ self.X / (column @ column), 0.0)
-        centred = self.X - np.outer(column, slopes)
-        vectors = vectors - np.outer(vectors[:, free], slopes)
-        centred[np.abs(centred) <= self.n_samples * _EPS * np.abs(self.X)] = 0.0
-        unit = float(np.linalg.norm(centred[:, self.penalized])) / np.sqrt(centred.size)
-        unit = unit if unit > 0 else 1.0
-
-        weights = np.where(self.penalized, 1.0 / unit, _FREE_WEIGHT)
-        scaled = centred * weights
-        lengths = np.linalg.norm(scaled, axis=1)
-        lam = np.empty((len(vectors), self.n_samples))
-        project_on_cones(scaled / lengths[:, None], self.patterns.bits, owners, vectors * weights, lam)
-        signs = np.where(self.patterns.take(owners).to_dense(), 1.0, -1.0)
-        moved = vectors + (signs * lam / lengths) @ centred
-
-        steepness = np.linalg.norm(centred[:, self.penalized], axis=1) / np.abs(column)
-        bounds = np.empty(len(vectors))
-        for b, before in enumerate(vectors):
-            after = moved[b]
-            cancelling = signs[b] * column * after[free] < 0
-            if cancelling.any():
-                extra = abs(after[free]) * float(steepness[cancelling].min())
-            else:
-                # All rows push the same way: shorten all multipliers together instead.
-                gained = after[free] - before[free]
-                share = min(max(-before[free] / gained, 0.0), 1.0) if gained != 0 else 1.0
-                after = before + share * (after - before)
-                extra = 0.0  # The pattern is constant, so what is left is the rounding of a sum of zero.
-            bounds[b] = float(np.linalg.norm(after[self.penalized])) + extra
-        return bounds
+    def derivative_factors(
+        self, slots: IntArray, shrunk: FloatArray, shrinkage: float
+    ) -> tuple[IntArray, FloatArray]:
+        """Rows ``C`` with ``C' C`` the derivative of `shrink` at its last, non-zero results."""
+        if self.constrained:
+            return self._projector.derivative_factors(slots, shrunk, shrinkage)
+        # Without cones: 1 along the point and |u| / (|u| + shrinkage) across.
+        norms = np.linalg.norm(shrunk, axis=1)
+        across = np.sqrt(norms / (norms + shrinkage))
+        units = shrunk / norms[:, None]
+        factors = (1.0 - across)[:, None, None] * units[:, :, None] * units[:, None, :]
+        factors += across[:, None, None] * np.eye(self.n_features)
+        return np.full(len(slots), self.n_features), factors.reshape(-1, self.n_features)
 
     def restrict(self, indices: IntArray | Sequence[int]) -> "MaskedDesign":
         """Return the design of the same data with a subset of the patterns."""

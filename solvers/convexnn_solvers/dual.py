@@ -15,7 +15,7 @@ from scipy.optimize import minimize_scalar
 from convexnn_solvers._typing import BoolArray, FloatArray
 from convexnn_solvers.program import ConvexProgram
 
-__all__ = ["dual_bound", "dual_value", "support"]
+__all__ = ["dual_bound", "dual_value", "into_domain", "prices", "scaled_bound", "support"]
 
 _ROUNDING = 1e-13
 _MAX_BALANCE_STEPS = 200
@@ -28,16 +28,20 @@ def dual_value(program: ConvexProgram, theta: FloatArray) -> float:
     return -program.loss.conjugate(-theta, program.targets, program.sample_weight)
 
 
-def support(program: ConvexProgram, theta: FloatArray) -> FloatArray:
-    """Upper bounds of ``max {theta . A_i u}`` over signs, outputs and feasible unit ``u``, shape ``(P,)``.
+def prices(program: ConvexProgram, theta: FloatArray, n_largest: int | None = None) -> FloatArray:
+    """Upper bounds of ``max {+-theta . A_i u : u in C_i, |u| <= 1}``, shape ``(S, K, P)``.
 
-    A bound is tight where it exceeds ``alpha``; at or below ``alpha`` nothing tighter is needed.
+    Of the bounds above ``alpha`` the `n_largest` largest are tight, all of them with None; at or below
+    ``alpha`` nothing tighter is needed.
     """
     gradients = program.design.adjoint(theta)
-    if program.n_signs == 2:
-        gradients = np.stack([gradients, -gradients])
-    bounds = program.design.support(gradients, program.alpha)
-    largest: FloatArray = bounds.reshape(-1, program.design.n_blocks).max(axis=0)
+    gradients = np.stack([gradients, -gradients]) if program.n_signs == 2 else gradients[None]
+    return program.design.support(gradients, program.alpha, n_largest)
+
+
+def support(program: ConvexProgram, theta: FloatArray) -> FloatArray:
+    """Largest of the `prices` of each pattern over signs and outputs, shape ``(P,)``."""
+    largest: FloatArray = prices(program, theta).max(axis=(0, 1))
     return largest
 
 
@@ -60,18 +64,27 @@ def dual_bound(program: ConvexProgram, theta: FloatArray) -> tuple[FloatArray, f
     theta : ndarray of shape (n, K)
     value : float
     """
-    theta = _into_domain(program, theta)
+    theta = into_domain(program, theta)
     if program.alpha == 0:
-        theta = _orthogonal_to_features(program, theta)
-        limit = 1.0
-    else:
-        norm = float(support(program, theta).max(initial=0.0)) * (1 + _ROUNDING)
-        limit = program.alpha / norm if norm > program.alpha else 1.0
+        return scaled_bound(program, _orthogonal_to_features(program, theta), 0.0)
+    return scaled_bound(program, theta, float(prices(program, theta, 1).max(initial=0.0)))
+
+
+def scaled_bound(program: ConvexProgram, theta: FloatArray, largest: float) -> tuple[FloatArray, float]:
+    """Scale a point of the conjugate's domain until its `largest` price is ``alpha``, the best way.
+
+    Returns
+    -------
+    theta : ndarray of shape (n, K)
+    value : float
+    """
+    norm = largest * (1 + _ROUNDING)
+    limit = program.alpha / norm if norm > program.alpha else 1.0
     scale, value = _best_scale(program, theta, limit)
     return scale * theta, value
 
 
-def _into_domain(program: ConvexProgram, theta: FloatArray) -> FloatArray:
+def into_domain(program: ConvexProgram, theta: FloatArray) -> FloatArray:
     """Alternate projections on the conjugate's domain and, with an intercept, on zero column sums.
 
     The sums end at rounding level, or the zero point is returned, which is always feasible.

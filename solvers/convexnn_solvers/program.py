@@ -98,12 +98,33 @@ class Design(Protocol):
     def project(self, blocks: FloatArray) -> FloatArray:
         """Points of the cones near `blocks`; the result has violation exactly 0."""
 
-    def support(self, gradients: FloatArray, threshold: float) -> FloatArray:
+    def support(self, gradients: FloatArray, threshold: float, n_largest: int | None = None) -> FloatArray:
         """Upper bounds of ``max {g.u : u in C_i, |u| <= 1}``: ``(..., P, d) -> (..., P)``.
 
         A bound is tight (to the accuracy of the projection) where it exceeds `threshold`; bounds at or
-        below it need not be. With a coordinate that is not penalised, `gradients` must be those of a dual
+        below it need not be. With `n_largest` only so many of the largest need be tight. With a coordinate that is not penalised, `gradients` must be those of a dual
         point that sums to zero for each output; otherwise there is no finite bound.
+        """
+
+    def block_outputs(self, blocks: IntArray, weights: FloatArray) -> FloatArray:
+        """``A_i weights[j]`` for ``i = blocks[j]``: ``(B,), (B, d) -> (B, n)``."""
+
+    def block_gradients(self, blocks: IntArray, dual: FloatArray, outputs: IntArray) -> FloatArray:
+        """``A_i' dual[:, k]`` for ``i = blocks[j], k = outputs[j]``: ``(B,), (n, K), (B,) -> (B, d)``."""
+
+    def shrink(self, slots: IntArray, points: FloatArray, shrinkage: float, n_slots: int) -> FloatArray:
+        """Proximal points ``argmin_u 1/2 |u - p|^2 + shrinkage |u|`` over cones: ``(B, d) -> (B, d)``.
+
+        Point ``j`` is on the cone ``C_i`` with ``i = slots[j] % P``. A slot is one of `n_slots` places where
+        the design may remember what the next call for the same slot can start from.
+        """
+
+    def derivative_factors(
+        self, slots: IntArray, shrunk: FloatArray, shrinkage: float
+    ) -> tuple[IntArray, FloatArray]:
+        """Derivatives ``C_j' C_j`` of `shrink` at its last results, none of them zero: ``(B,), (q, d)``.
+
+        The numbers of rows of each ``C_j``, and the rows one below another.
         """
 
     def restrict(self, indices: IntArray | Sequence[int]) -> "Design":

@@ -19,6 +19,7 @@ ENTRY_POINT_GROUP = "convexnn.solvers"
 _BUILT_IN = {
     "clarabel": "convexnn_solvers.backends.clarabel_:Clarabel",
     "cvxpy": "convexnn_solvers.backends.cvxpy_:Cvxpy",
+    "native": "convexnn_solvers.backends.native_:Native",
     "ecos": "convexnn_solvers.backends.ecos_:Ecos",
     "scs": "convexnn_solvers.backends.scs_:Scs",
 }

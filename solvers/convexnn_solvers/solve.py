@@ -131,7 +131,8 @@ def _run(
 def _attempt(
     program: ConvexProgram, backend: Backend, options: SolveOptions, record: "_Record", working_set: bool
 ) -> None:
-    if working_set and program.alpha > 0 and program.design.n_blocks > _FEW_BLOCKS:
+    many = program.alpha > 0 and program.design.n_blocks > _FEW_BLOCKS
+    if working_set and many and not backend.chooses_blocks:
         rounds = working_sets(program, backend, options, record.best, record.bound)
     else:
         rounds = direct(program, backend, options, (record.best.blocks, record.best.intercept))

@@ -51,6 +51,7 @@ class Backend(ABC):
     modules: ClassVar[tuple[str, ...]] = ()
     losses: ClassVar[frozenset[str]]
     limits_time: ClassVar[bool] = True
+    chooses_blocks: ClassVar[bool] = False
 
     def __init__(self, variant: str = "") -> None:
         if variant and not self.takes_variant():

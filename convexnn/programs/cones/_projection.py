@@ -1,0 +1,380 @@
+"""Projections on the cones ``C = {u : e_r (x_r . u) >= 0 for all r}``, ``e_r = +1`` where the bit is set.
+
+The projection of ``g`` on ``C`` is ``u = g + sum_r lam_r e_r x_r`` with the ``lam >= 0`` that minimise
+``|u|``, a non-negative least-squares problem of which few multipliers are positive. It is solved by the
+active-set method of Lawson and Hanson (1974, chapter 23), started from the rows that were active the last
+time. Any ``lam >= 0`` gives ``|u| >= max {g . w : w in C, |w| <= 1}``, so each result is a valid upper bound
+of the support function, optimal or not.
+"""
+
+import numpy as np
+
+from convexnn._jit import reordering_kernel
+from convexnn._typing import FloatArray, FloatMatrix, IndexArray, IntArray, WordArray
+from convexnn.programs.cones._active_set import (
+    append,
+    drop,
+    multipliers,
+    orthogonal_part,
+    settle,
+    take_out,
+)
+
+__all__ = ["project_on_cones", "shrink_in_cones"]
+
+_VIOLATION = 1e-14
+_CANDIDATES = 32
+_ROOT_STEPS = 100
+_ROOT_TOLERANCE = 1e-14
+_VANISHED = 1e-10
+
+
+@reordering_kernel
+def _unpack_signs(words: WordArray, signs: FloatArray) -> None:
+    """``+1`` where the bit is set, else ``-1``."""
+    n = signs.shape[0]
+    for w in range(words.shape[0]):
+        word = words[w]
+        low = 64 * w
+        for b in range(min(64, n - low)):
+            signs[low + b] = 1.0 if (word >> np.uint64(b)) & np.uint64(1) else -1.0
+
+
+@reordering_kernel
+def _row_slacks(
+    X: FloatMatrix, inverse: FloatArray, signs: FloatArray, v: FloatArray, slack: FloatArray
+) -> None:
+    """``slack_r = e_r (x_r . v) / |x_r|``."""
+    for r in range(X.shape[0]):
+        total = 0.0
+        for c in range(v.shape[0]):
+            total += X[r, c] * v[c]
+        slack[r] = total * signs[r] * inverse[r]
+
+
+@reordering_kernel
+def _most_violated(slack: FloatArray, tolerance: float, found: IntArray) -> int:
+    """Fill `found` with the rows of least slack below ``-tolerance``, in any order; how many they are."""
+    count, least_bad, bound = 0, 0, -tolerance
+    for r in range(slack.shape[0]):
+        if slack[r] < bound:
+            if count < found.shape[0]:
+                found[count] = r
+                count += 1
+            else:
+                found[least_bad] = r
+            if count == found.shape[0]:
+                least_bad = 0
+                for i in range(1, count):
+                    if slack[found[i]] > slack[found[least_bad]]:
+                        least_bad = i
+                bound = slack[found[least_bad]]
+    return count
+
+
+@reordering_kernel
+def _recall(
+    X: FloatMatrix,
+    inverse: FloatArray,
+    signs: FloatArray,
+    scale: FloatArray,
+    g: FloatArray,
+    u: FloatArray,
+    active: IndexArray,
+    values: FloatArray,
+    basis: FloatArray,
+    triangle: FloatArray,
+    coordinates: FloatArray,
+    size: int,
+) -> int:
+    """Start from the `size` rows in `active`, without those whose multipliers are not positive."""
+    kept = 0
+    for i in range(size):
+        r = active[i]
+        if append(basis, triangle, kept, X[r], scale, signs[r] * inverse[r]):
+            active[kept] = r
+            kept += 1
+    orthogonal_part(basis, kept, g, coordinates, u)
+    while kept > 0:
+        multipliers(triangle, kept, coordinates, values)
+        lowest = 0
+        for i in range(1, kept):
+            if values[i] < values[lowest]:
+                lowest = i
+        if values[lowest] > 0.0:
+            break
+        drop(basis, triangle, active, values, coordinates, u, kept, lowest)
+        kept -= 1
+    return kept
+
+
+@reordering_kernel
+def _enter(
+    X: FloatMatrix,
+    inverse: FloatArray,
+    signs: FloatArray,
+    scale: FloatArray,
+    u: FloatArray,
+    active: IndexArray,
+    values: FloatArray,
+    trial: FloatArray,
+    basis: FloatArray,
+    triangle: FloatArray,
+    coordinates: FloatArray,
+    size: int,
+    row: int,
+) -> int:
+    """Let a violated row enter and settle; the new size, or -1 if rounding forbids it."""
+    if not append(basis, triangle, size, X[row], scale, signs[row] * inverse[row]):
+        return -1
+    overlap = 0.0
+    for c in range(u.shape[0]):
+        overlap += basis[size, c] * u[c]
+    if not overlap < 0.0:
+        return -1
+    active[size], values[size] = row, 0.0
+    take_out(basis, size, coordinates, u)
+    return settle(basis, triangle, active, values, trial, coordinates, u, size + 1)
+
+
+@reordering_kernel
+def _project(
+    X: FloatMatrix,
+    inverse: FloatArray,
+    signs: FloatArray,
+    scale: FloatArray,
+    g: FloatArray,
+    threshold: float,
+    u: FloatArray,
+    active: IndexArray,
+    values: FloatArray,
+    size: int,
+) -> int:
+    """Project `g` on ``{u : e_r (x_r * scale) . u >= 0}``, or stop once ``|u| <= threshold``.
+
+    The violated rows found by one pass over the data enter one after another, the worst first, as long as
+    they stay violated; then comes the next pass. Returns how many rows are active.
+    """
+    d = g.shape[0]
+    basis, triangle = np.empty((d + 1, d)), np.zeros((d + 1, d + 1))
+    trial, coordinates, v = np.zeros(d + 1), np.zeros(d + 1), np.empty(d)
+    slack = np.empty(X.shape[0])
+    found = np.empty(_CANDIDATES, dtype=np.intp)
+    tolerance = 0.0
+    for c in range(d):
+        tolerance += g[c] ** 2
+    tolerance = _VIOLATION * np.sqrt(tolerance)
+    size = _recall(X, inverse, signs, scale, g, u, active, values, basis, triangle, coordinates, size)
+    for _ in range(10 * (d + 10)):
+        norm = 0.0
+        for c in range(d):
+            norm += u[c] ** 2
+            v[c] = u[c] * scale[c]
+        if norm <= threshold * threshold or size == d:
+            break
+        _row_slacks(X, inverse, signs, v, slack)
+        left = _most_violated(slack, tolerance, found)
+        entered = False
+        while left > 0 and size < d:
+            best, least = -1, -tolerance
+            for i in range(left):
+                if slack[found[i]] < least:
+                    best, least = i, slack[found[i]]
+            if best < 0:
+                break
+            left -= 1
+            found[best], found[left] = found[left], found[best]
+            new_size = _enter(
+                X, inverse, signs, scale, u, active, values, trial, basis, triangle, coordinates,
+                size, found[left],
+            )  # fmt: skip
+            if new_size < 0:
+                continue
+            size, entered = new_size, True
+            for i in range(left):
+                r, total = found[i], 0.0
+                for c in range(d):
+                    total += X[r, c] * scale[c] * u[c]
+                slack[r] = total * signs[r] * inverse[r]
+        if not entered:
+            break
+        orthogonal_part(basis, size, g, coordinates, u)
+    return size
+
+
+@reordering_kernel
+def project_on_cones(
+    X: FloatMatrix,
+    inverse: FloatArray,
+    bits: WordArray,
+    owners: IntArray,
+    slots: IntArray,
+    vectors: FloatArray,
+    threshold: float,
+    active: IndexArray,
+    sizes: IndexArray,
+    values: FloatArray,
+    projected: FloatArray,
+) -> None:
+    """Project each vector on the cone of its owner.
+
+    Parameters
+    ----------
+    X : ndarray of shape (n, d), float64 or float32
+    inverse : ndarray of shape (n,)
+        ``1 / |x_r|``, 0 for zero rows.
+    bits : ndarray of uint64, shape (P, ceil(n / 64))
+        Packed patterns of those rows.
+    owners : ndarray of intp, shape (B,)
+        Pattern of each vector.
+    slots : ndarray of intp, shape (B,)
+        Distinct rows of `active` and `sizes`, one for each vector.
+    vectors : ndarray of shape (B, d)
+    threshold : float
+        A vector is done when its norm is at most this, inside the cone or not.
+    active : ndarray of int32, shape (n_slots, d + 1)
+        Rows to start from; receives the active rows.
+    sizes : ndarray of int32, shape (n_slots,)
+        How many they are.
+    values : ndarray of shape (B, d + 1)
+        Receives the multipliers of the active unit rows.
+    projected : ndarray of shape (B, d)
+        Receives the projections.
+    """
+    signs, scale = np.empty(X.shape[0]), np.ones(X.shape[1])
+    for b in range(vectors.shape[0]):
+        slot = slots[b]
+        _unpack_signs(bits[owners[b]], signs)
+        sizes[slot] = _project(
+            X,
+            inverse,
+            signs,
+            scale,
+            vectors[b],
+            threshold,
+            projected[b],
+            active[slot],
+            values[b],
+            sizes[slot],
+        )
+
+
+@reordering_kernel
+def _constant_part(X: FloatMatrix, signs: FloatArray, free: int, value: float) -> float:
+    """Nearest number to `value` that the cone allows as the free coordinate of an otherwise zero vector."""
+    direction = 1.0 if value > 0.0 else -1.0
+    for r in range(X.shape[0]):
+        if direction * signs[r] * X[r, free] < 0.0:
+            return 0.0
+    return value
+
+
+@reordering_kernel
+def _slope_norm(u: FloatArray, free: int) -> float:
+    total = 0.0
+    for c in range(u.shape[0]):
+        if c != free:
+            total += u[c] ** 2
+    return np.sqrt(total)
+
+
+@reordering_kernel
+def _at_length(
+    X: FloatMatrix,
+    inverse: FloatArray,
+    signs: FloatArray,
+    scale: FloatArray,
+    p: FloatArray,
+    ratio: float,
+    free: int,
+    u: FloatArray,
+    active: IndexArray,
+    values: FloatArray,
+    size: int,
+) -> int:
+    """Minimise ``1/2 |u - p|^2 + ratio / 2 |u_slope|^2`` over the cone; how many rows are active."""
+    target = np.empty(p.shape[0])
+    for c in range(p.shape[0]):
+        scale[c] = 1.0 if c == free else 1.0 / np.sqrt(1.0 + ratio)
+        target[c] = p[c] * scale[c]
+    size = _project(X, inverse, signs, scale, target, 0.0, u, active, values, size)
+    for c in range(p.shape[0]):
+        u[c] *= scale[c]
+    return size
+
+
+@reordering_kernel
+def _shrink_slope(
+    X: FloatMatrix,
+    inverse: FloatArray,
+    signs: FloatArray,
+    scale: FloatArray,
+    p: FloatArray,
+    shrinkage: float,
+    free: int,
+    u: FloatArray,
+    active: IndexArray,
+    values: FloatArray,
+    size: int,
+) -> int:
+    """Proximal point in one cone, see `shrink_in_cones`; -1 if its slope is zero."""
+    size = _at_length(X, inverse, signs, scale, p, 0.0, free, u, active, values, size)
+    high = _slope_norm(u, free)
+    low = _VANISHED * high
+    if high <= _VANISHED * _slope_norm(p, free):
+        return -1
+    size = _at_length(X, inverse, signs, scale, p, shrinkage / low, free, u, active, values, size)
+    low_excess = _slope_norm(u, free) - low
+    if low_excess <= 0.0:
+        return -1
+    high_excess = -high
+    for step in range(_ROOT_STEPS):
+        if step % 4 == 0:
+            length = np.sqrt(low * high)
+        else:
+            length = (low * high_excess - high * low_excess) / (high_excess - low_excess)
+        size = _at_length(X, inverse, signs, scale, p, shrinkage / length, free, u, active, values, size)
+        excess = _slope_norm(u, free) - length
+        if abs(excess) <= _ROOT_TOLERANCE * length or high - low <= _ROOT_TOLERANCE * high:
+            break
+        if excess > 0.0:
+            low, low_excess, high_excess = length, excess, 0.5 * high_excess
+        else:
+            high, high_excess, low_excess = length, excess, 0.5 * low_excess
+    return size
+
+
+@reordering_kernel
+def shrink_in_cones(
+    X: FloatMatrix,
+    inverse: FloatArray,
+    bits: WordArray,
+    owners: IntArray,
+    slots: IntArray,
+    points: FloatArray,
+    shrinkage: float,
+    free: int,
+    active: IndexArray,
+    sizes: IndexArray,
+    shrunk: FloatArray,
+) -> None:
+    """Proximal points of ``shrinkage * |u_slope|`` on the cones, with coordinate `free` out of the norm.
+
+    ``argmin_u 1/2 |u - p|^2 + shrinkage |u_slope|`` over the cone is, for the right length ``r`` of its
+    slope, the minimiser of ``1/2 |u - p|^2 + shrinkage |u_slope|^2 / (2 r)``: a projection in a scaled
+    metric. ``|u_slope(r)| / r`` falls with ``r``, so that the right length is a root, found by the Illinois
+    method with bisections in between. Parameters as in `project_on_cones`.
+    """
+    signs, scale = np.empty(X.shape[0]), np.ones(X.shape[1])
+    values = np.empty(X.shape[1] + 1)
+    for b in range(points.shape[0]):
+        slot, u, p = slots[b], shrunk[b], points[b]
+        _unpack_signs(bits[owners[b]], signs)
+        sizes[slot] = _shrink_slope(
+            X, inverse, signs, scale, p, shrinkage, free, u, active[slot], values, sizes[slot]
+        )
+        if sizes[slot] < 0:
+            for c in range(u.shape[0]):
+                u[c] = 0.0
+            u[free] = _constant_part(X, signs, free, p[free])
+            sizes[slot] = 0

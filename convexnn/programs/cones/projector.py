@@ -1,0 +1,244 @@
+"""Projections, proximal points and support functions on the cones of many patterns, with a memory."""
+
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+
+import numba
+import numpy as np
+
+from convexnn._typing import BoolArray, FloatArray, FloatMatrix, IndexArray, IntArray, WordArray
+from convexnn.programs.cones._faces import face_factors
+from convexnn.programs.cones._projection import project_on_cones, shrink_in_cones
+
+__all__ = ["ConeProjector"]
+
+_WORTH_A_THREAD = 30_000
+_BATCH = 64
+
+
+class ConeProjector:
+    """Nearest and proximal points of the cones ``{u : (2 D_i - I) X u >= 0}``.
+
+    Work is addressed by *slots*: slot ``j`` is on the cone of pattern ``j mod P``. For each slot the rows
+    that were active the last time are remembered and tried first. What is remembered makes results
+    faster, never wrong: bounds are proved by multipliers computed anew.
+
+    Parameters
+    ----------
+    X : ndarray of shape (n, d), float64 or float32
+    bits : ndarray of uint64, shape (P, ceil(n / 64))
+        Packed patterns.
+    lengths : ndarray of shape (n,)
+        Norms of the rows, 1 for zero rows.
+    penalized : ndarray of bool, shape (d,)
+        Which coordinates the norm of proximal points counts; at most one may be left out.
+    """
+
+    def __init__(self, X: FloatMatrix, bits: WordArray, lengths: FloatArray, penalized: BoolArray) -> None:
+        self._X = X
+        self._bits = bits
+        self._inverse = np.where(X.any(axis=1), 1.0 / lengths, 0.0)
+        free = np.flatnonzero(~penalized)
+        self._free = int(free[0]) if free.size else -1
+        self._memory = _Memory(0, X.shape[1])
+
+    def _remember(self, n_slots: int) -> "_Memory":
+        """Return the memory, of at least so many slots."""
+        if len(self._memory.sizes) < n_slots:
+            self._memory = _Memory(n_slots, self._X.shape[1])
+        return self._memory
+
+    def project(
+        self, owners: IntArray, vectors: FloatArray, threshold: float = 0.0
+    ) -> tuple[FloatArray, IndexArray, FloatArray]:
+        """Project each vector on the cone of its owner, without the memory.
+
+        Parameters
+        ----------
+        owners : ndarray of shape (B,)
+            Patterns.
+        vectors : ndarray of shape (B, d)
+        threshold : float
+            Vectors may stop outside the cone once their norm is at most this.
+
+        Returns
+        -------
+        projected : ndarray of shape (B, d)
+        rows : ndarray of int32, shape (B, d + 1)
+            Active rows, then -1.
+        multipliers : ndarray of shape (B, d + 1)
+            Those of the active rows scaled to unit length, then 0.
+        """
+        fresh = _Memory(len(vectors), self._X.shape[1])
+        slots = np.arange(len(vectors))
+        projected, multipliers = self._project(owners, slots, vectors, threshold, fresh)
+        beyond = np.arange(self._X.shape[1] + 1) >= fresh.sizes[:, None]
+        fresh.active[beyond], multipliers[beyond] = -1, 0.0
+        return projected, fresh.active, multipliers
+
+    def _project(
+        self, owners: IntArray, slots: IntArray, vectors: FloatArray, threshold: float, memory: "_Memory"
+    ) -> tuple[FloatArray, FloatArray]:
+        vectors = np.ascontiguousarray(vectors)
+        projected = np.empty(vectors.shape)
+        multipliers = np.zeros((len(vectors), self._X.shape[1] + 1))
+
+        def work(part: slice) -> None:
+            project_on_cones(
+                self._X,
+                self._inverse,
+                self._bits,
+                owners[part],
+                slots[part],
+                vectors[part],
+                threshold,
+                memory.active,
+                memory.sizes,
+                multipliers[part],
+                projected[part],
+            )
+
+        self._in_threads(work, len(vectors))
+        return projected, multipliers
+
+    def _in_threads(self, work: Callable[[slice], None], n_vectors: int) -> None:
+        """Do the work in equal parts, one for each thread, if there is enough of it."""
+        n_threads = min(numba.get_num_threads(), n_vectors)
+        if n_threads < 2 or n_vectors * self._X.size < _WORTH_A_THREAD * n_threads:
+            work(slice(0, n_vectors))
+            return
+        ends = np.linspace(0, n_vectors, n_threads + 1).astype(int)
+        with ThreadPoolExecutor(n_threads) as pool:
+            list(pool.map(work, map(slice, ends[:-1], ends[1:])))
+
+    def shrink(self, slots: IntArray, points: FloatArray, shrinkage: float, n_slots: int) -> FloatArray:
+        """Proximal points ``argmin_u 1/2 |u - p|^2 + shrinkage |u|`` over the slots' cones.
+
+        They are the projections with ``shrinkage`` taken off their norms; with a free coordinate see
+        `shrink_in_cones`.
+
+        Parameters
+        ----------
+        slots : ndarray of shape (B,)
+            Distinct slots.
+        points : ndarray of shape (B, d)
+        shrinkage : float
+        n_slots : int
+            Number of slots in use altogether.
+
+        Returns
+        -------
+        ndarray of shape (B, d)
+        """
+        memory, owners = self._remember(n_slots), slots % len(self._bits)
+        if self._free < 0:
+            projected, _ = self._project(owners, slots, points, shrinkage, memory)
+            norms = np.linalg.norm(projected, axis=1)
+            left = 1.0 - np.divide(shrinkage, norms, out=np.ones_like(norms), where=norms > shrinkage)
+            return left[:, None] * projected
+        points = np.ascontiguousarray(points)
+        shrunk = np.empty(points.shape)
+
+        def work(part: slice) -> None:
+            shrink_in_cones(
+                self._X,
+                self._inverse,
+                self._bits,
+                owners[part],
+                slots[part],
+                points[part],
+                shrinkage,
+                self._free,
+                memory.active,
+                memory.sizes,
+                shrunk[part],
+            )
+
+        self._in_threads(work, len(points))
+        return shrunk
+
+    def derivative_factors(
+        self, slots: IntArray, shrunk: FloatArray, shrinkage: float
+    ) -> tuple[IntArray, FloatArray]:
+        """Factors of the derivatives of `shrink` at the points it returned last.
+
+        Parameters
+        ----------
+        slots : ndarray of shape (B,)
+        shrunk : ndarray of shape (B, d)
+            Results of `shrink` for those slots, none of them zero.
+        shrinkage : float
+
+        Returns
+        -------
+        counts : ndarray of shape (B,)
+            Number of rows of each point.
+        factors : ndarray of shape (sum of counts, d)
+            With the rows ``C`` of a point its derivative is ``C' C``.
+        """
+        counts = np.asarray(self._X.shape[1] - self._memory.sizes[slots], dtype=np.intp)
+        factors = np.empty((int(counts.sum()), self._X.shape[1]))
+        ends = np.cumsum(counts)
+
+        def work(part: slice) -> None:
+            rows = slice(ends[part.start] - counts[part.start], ends[part.stop - 1])
+            face_factors(
+                self._X,
+                slots[part],
+                shrunk[part],
+                shrinkage,
+                self._free,
+                self._memory.active,
+                self._memory.sizes,
+                factors[rows],
+            )
+
+        if len(slots):
+            self._in_threads(work, len(slots))
+        return counts, factors
+
+    def support(self, vectors: FloatArray, threshold: float, n_largest: int | None) -> FloatArray:
+        """Upper bounds of ``max {g.u : u in C, |u| <= 1}``, one vector for each slot.
+
+        The largest are settled first, so that most of the others need no more than the bound that their
+        remembered multipliers give.
+
+        Parameters
+        ----------
+        vectors : ndarray of shape (n_slots, d)
+        threshold : float
+        n_largest : int or None
+            So many of the largest bounds above the threshold are tight; all of them with None.
+
+        Returns
+        -------
+        ndarray of shape (n_slots,)
+        """
+        n_slots = len(vectors)
+        memory = self._remember(n_slots)
+        bounds = np.linalg.norm(vectors, axis=1)
+        bounds = np.minimum(bounds, np.linalg.norm(vectors + memory.shifts[:n_slots], axis=1))
+        waiting = np.flatnonzero(bounds > threshold)
+        waiting = waiting[np.argsort(-bounds[waiting], kind="stable")]
+        settled = np.empty(0)
+        batch = _BATCH if n_largest is not None else max(1, len(waiting))
+        while waiting.size:
+            slots, waiting = waiting[:batch], waiting[batch:]
+            projected, _ = self._project(slots % len(self._bits), slots, vectors[slots], threshold, memory)
+            memory.shifts[slots] = projected - vectors[slots]
+            bounds[slots] = np.linalg.norm(projected, axis=1)
+            if n_largest is not None:
+                settled = np.concatenate([settled, bounds[slots]])
+                if settled.size >= n_largest:
+                    threshold = max(threshold, float(np.partition(settled, -n_largest)[-n_largest]))
+                waiting = waiting[bounds[waiting] > threshold]
+        return bounds
+
+
+class _Memory:
+    """Active rows of the slots and the vectors ``R' lam`` that their multipliers add."""
+
+    def __init__(self, n_slots: int, d: int) -> None:
+        self.active: IndexArray = np.zeros((n_slots, d + 1), dtype=np.int32)
+        self.sizes: IndexArray = np.zeros(n_slots, dtype=np.int32)
+        self.shifts: FloatArray = np.zeros((n_slots, d))

@@ -1,0 +1,47 @@
+"""The native solver as a backend."""
+
+import numpy as np
+
+from convexnn_solvers._typing import FloatArray
+from convexnn_solvers.backends.base import Backend, Candidate
+from convexnn_solvers.exceptions import UnsupportedProgramError
+from convexnn_solvers.native.solver import NativeSolver
+from convexnn_solvers.options import SolveOptions
+from convexnn_solvers.program import ConvexProgram
+
+__all__ = ["Native"]
+
+
+class Native(Backend):
+    """Proximal Newton method over working sets for smooth losses; iterates stay inside the cones."""
+
+    name = "native"
+    losses = frozenset({"squared_error", "log_loss", "softmax", "huber", "squared_hinge"})
+    chooses_blocks = True
+
+    def check(self, program: ConvexProgram, options: SolveOptions) -> None:
+        """Raise `UnsupportedProgramError` for what needs a cone solver."""
+        if program.loss.name not in self.losses:
+            raise UnsupportedProgramError(
+                f"The native solver needs a smooth loss, one of {sorted(self.losses)}; got "
+                f"{program.loss.name!r}. Use solver='clarabel' or another cone solver, or 'auto'."
+            )
+        if program.alpha == 0:
+            raise UnsupportedProgramError(
+                "The native solver needs alpha > 0; got 0. Use solver='clarabel' or 'auto'."
+            )
+        if options.native:
+            raise UnsupportedProgramError(
+                f"The native solver has no settings of its own; got {sorted(options.native)}."
+            )
+
+    def run(
+        self,
+        program: ConvexProgram,
+        options: SolveOptions,
+        start: tuple[FloatArray, FloatArray] | None = None,
+    ) -> Candidate:
+        """Solve the program; see `convexnn_solvers.native.solver`."""
+        if start is None:
+            start = (program.zeros(), np.zeros(program.n_outputs))
+        return NativeSolver(program, options).run(start)

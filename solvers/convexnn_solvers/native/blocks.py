@@ -1,0 +1,71 @@
+"""The blocks that a working set lists, and the linear maps between them and the outputs."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from convexnn_solvers._typing import FloatArray, IntArray
+from convexnn_solvers.program import ConvexProgram
+
+__all__ = ["BlockList"]
+
+
+@dataclass(frozen=True, eq=False)
+class BlockList:
+    """Distinct blocks of a program, each a (sign, output, pattern); weights are arrays of shape (m, d).
+
+    Attributes
+    ----------
+    program : ConvexProgram
+    slots : ndarray of intp, shape (m,)
+        Positions in the flattened leading axes ``(S, K, P)`` of the program's blocks.
+    """
+
+    program: ConvexProgram
+    slots: IntArray
+
+    @property
+    def patterns(self) -> IntArray:
+        """Pattern of each block."""
+        return self.slots % self.program.design.n_blocks
+
+    @property
+    def outputs(self) -> IntArray:
+        """Output of each block."""
+        return self.slots // self.program.design.n_blocks % self.program.n_outputs
+
+    @property
+    def signs(self) -> FloatArray:
+        """``+1`` or ``-1`` for each block."""
+        first = self.slots < self.program.design.n_blocks * self.program.n_outputs
+        return np.where(first, 1.0, -1.0)
+
+    def gather(self, blocks: FloatArray) -> FloatArray:
+        """Weights of the listed blocks, (S, K, P, d) -> (m, d)."""
+        return np.array(blocks.reshape(-1, blocks.shape[-1])[self.slots])
+
+    def scatter(self, weights: FloatArray) -> FloatArray:
+        """Blocks of the whole program that are zero where they are not listed, (m, d) -> (S, K, P, d)."""
+        blocks = self.program.zeros()
+        blocks.reshape(-1, blocks.shape[-1])[self.slots] = weights
+        return blocks
+
+    def forward(self, weights: FloatArray) -> FloatArray:
+        """Outputs ``f[:, k] = sum_j sign_j A_j weights[j]`` over the blocks of output k, (m, d) -> (n, K)."""
+        outputs = np.zeros((self.program.design.n_samples, self.program.n_outputs))
+        used = np.flatnonzero(weights.any(axis=1))
+        signed = self.signs[used, None] * weights[used]
+        values = self.program.design.block_outputs(self.patterns[used], signed)
+        for k in range(self.program.n_outputs):
+            outputs[:, k] = values[self.outputs[used] == k].sum(axis=0)
+        return outputs
+
+    def adjoint(self, dual: FloatArray) -> FloatArray:
+        """``sign_j A_j' dual[:, k_j]``, (n, K) -> (m, d)."""
+        gradients = self.program.design.block_gradients(self.patterns, dual, self.outputs)
+        return self.signs[:, None] * gradients
+
+    def norms(self, weights: FloatArray) -> FloatArray:
+        """Norms over the penalised coordinates, (m, d) -> (m,)."""
+        norms: FloatArray = np.linalg.norm(weights[:, self.program.design.penalized], axis=1)
+        return norms

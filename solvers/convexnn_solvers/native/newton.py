@@ -1,0 +1,180 @@
+"""Semismooth Newton directions of a proximal step's dual function.
+
+The generalised Hessian is ``I + sigma S' A M A' S`` with ``M`` the derivatives of the blocks' proximal maps,
+``M_j = C_j' C_j`` of low rank for blocks on a face and zero for zero blocks. It is formed and factorised in
+the smaller of its two dimensions (samples, or rows of all ``C_j``), or applied in conjugate gradients where
+both are large.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy import linalg
+
+from convexnn_solvers._typing import FloatArray, IntArray
+from convexnn_solvers.native.blocks import BlockList
+from convexnn_solvers.native.subproblem import Evaluation, Subproblem
+
+__all__ = ["newton_direction"]
+
+_MAX_CG_STEPS = 200
+_CG_COST = 40
+
+
+def newton_direction(step: Subproblem, at: Evaluation) -> FloatArray:
+    """Return the direction ``-(I + sigma S' A M A' S)^-1 gradient``, shape (n, K).
+
+    Parameters
+    ----------
+    step : Subproblem
+    at : Evaluation
+        The last evaluation of `step`.
+    """
+    factors = _Factors.of(step, at)
+    n, n_outputs = at.gradient.shape
+    q = len(factors.rows)
+    per_output = np.bincount(factors.outputs, minlength=n_outputs)
+    if step.model.coupled:
+        dense = q * (n * q + n_outputs * n * step.weights.shape[1]) + q**3 / 3
+    else:
+        small = np.minimum(per_output, n)
+        dense = float((small * per_output * n + small**3 / 3).sum())
+    iterative = 4.0 * _CG_COST * n * step.weights.shape[1] * (factors.n_blocks + 1)
+    if dense > iterative:
+        return _by_conjugate_gradients(step, factors, at.gradient)
+    rows = factors.dense_rows()
+    if step.model.coupled:
+        return _coupled(step, rows, factors.outputs, at.gradient)
+    direction = np.empty_like(at.gradient)
+    for k in range(n_outputs):
+        scaled = rows[factors.outputs == k] * (np.sqrt(step.step) * step.model.root[:, k])
+        direction[:, k] = -_regularised_solve(scaled, at.gradient[:, k])
+    return direction
+
+
+@dataclass(frozen=True, eq=False)
+class _Factors:
+    """The rows ``C_j`` of all non-zero blocks, and one row of ones for each output with an intercept.
+
+    Attributes
+    ----------
+    active : BlockList
+        The non-zero blocks.
+    rows : ndarray of shape (q, d)
+        ``C_j`` one below another; the intercept's rows are zero here.
+    owners : ndarray of shape (q,)
+        Position of the row's block among the active ones; -1 for intercepts.
+    outputs : ndarray of shape (q,)
+    intercept_root : float
+        Root of the intercept's step length over that of the blocks.
+    """
+
+    active: BlockList
+    rows: FloatArray
+    owners: IntArray
+    outputs: IntArray
+    intercept_root: float
+
+    @classmethod
+    def of(cls, step: Subproblem, at: Evaluation) -> "_Factors":
+        program = step.blocks.program
+        used = np.flatnonzero(at.weights.any(axis=1))
+        active = BlockList(program, step.blocks.slots[used])
+        counts, rows = program.design.derivative_factors(active.slots, at.weights[used], step.shrinkage)
+        owners = np.repeat(np.arange(used.size), counts)
+        outputs = active.outputs[owners]
+        if program.fit_intercept:
+            rows = np.vstack([rows, np.zeros((program.n_outputs, rows.shape[1]))])
+            owners = np.append(owners, np.full(program.n_outputs, -1))
+            outputs = np.append(outputs, np.arange(program.n_outputs))
+        return cls(active, rows, owners, outputs, float(np.sqrt(step.intercept_step / step.step)))
+
+    @property
+    def n_blocks(self) -> int:
+        return len(self.active.slots)
+
+    def dense_rows(self) -> FloatArray:
+        """``A_j C_j'`` row by row, shape (q, n); signs are left out, they cancel."""
+        own = self.owners >= 0
+        if own.all():
+            return self.active.program.design.block_outputs(self.active.patterns[self.owners], self.rows)
+        dense = np.full((len(self.rows), self.active.program.design.n_samples), self.intercept_root)
+        dense[own] = self.active.program.design.block_outputs(
+            self.active.patterns[self.owners[own]], self.rows[own]
+        )
+        return dense
+
+    def apply(self, dual: FloatArray) -> FloatArray:
+        """``A M A' dual``, (n, K) -> (n, K), without forming anything of n by q."""
+        gradients = self.active.adjoint(dual)
+        own = self.owners >= 0
+        rows, owners = self.rows[own], self.owners[own]
+        shares = np.einsum("qd,qd->q", rows, gradients[owners])
+        weights = np.zeros_like(gradients)
+        if rows.size:
+            starts = np.flatnonzero(np.diff(owners, prepend=-1))
+            weights = np.add.reduceat(shares[:, None] * rows, starts, axis=0)
+        return self.active.forward(weights) + self.intercept_root**2 * dual.sum(axis=0)
+
+
+def _regularised_solve(rows: FloatArray, right: FloatArray) -> FloatArray:
+    """``(I + rows' rows)^-1 right`` by a Cholesky factor of the smaller dimension."""
+    q, n = rows.shape
+    if q == 0:
+        return right
+    if n <= q:
+        matrix = rows.T @ rows
+        matrix[np.diag_indices(n)] += 1.0
+        return np.asarray(_cholesky_solve(matrix, right))
+    matrix = rows @ rows.T
+    matrix[np.diag_indices(q)] += 1.0
+    return np.asarray(right - _cholesky_solve(matrix, rows @ right) @ rows)
+
+
+def _cholesky_solve(matrix: FloatArray, right: FloatArray) -> FloatArray:
+    factor = linalg.cho_factor(matrix, lower=True, overwrite_a=True, check_finite=False)
+    solution: FloatArray = linalg.cho_solve(factor, right, check_finite=False)
+    return solution
+
+
+def _coupled(step: Subproblem, rows: FloatArray, outputs: IntArray, right: FloatArray) -> FloatArray:
+    """Solve where the outputs of a sample interact: the Gram matrix has the curvature between them."""
+    model, q = step.model, len(rows)
+    curvature = np.einsum("nkj,nlj->nkl", model.root, model.root)
+    matrix = np.empty((q, q))
+    members = [np.flatnonzero(outputs == k) for k in range(right.shape[1])]
+    for k, first in enumerate(members):
+        for m, second in enumerate(members[: k + 1]):
+            block = (rows[first] * curvature[:, k, m]) @ rows[second].T
+            matrix[np.ix_(first, second)] = block
+            matrix[np.ix_(second, first)] = block.T
+    matrix *= step.step
+    matrix[np.diag_indices(q)] += 1.0
+    spread = model.spread(right)
+    shares = step.step * _cholesky_solve(matrix, np.einsum("qn,nq->q", rows, spread[:, outputs]))
+    back = np.stack([shares[own] @ rows[own] for own in members], axis=1)
+    return model.weigh(back) - right
+
+
+def _by_conjugate_gradients(step: Subproblem, factors: _Factors, gradient: FloatArray) -> FloatArray:
+    """Solve to a tolerance that falls with the gradient, so that convergence stays superlinear."""
+
+    def apply(vector: FloatArray) -> FloatArray:
+        return vector + step.step * step.model.weigh(factors.apply(step.model.spread(vector)))
+
+    size = float(np.linalg.norm(gradient))
+    tolerance = min(0.1, size**0.5) * size
+    solution = np.zeros_like(gradient)
+    residual = -gradient
+    direction = residual.copy()
+    square = size**2
+    for _ in range(_MAX_CG_STEPS):
+        if square <= tolerance**2:
+            break
+        applied = apply(direction)
+        length = square / float((direction * applied).sum())
+        solution += length * direction
+        residual -= length * applied
+        previous, square = square, float((residual * residual).sum())
+        direction = residual + (square / previous) * direction
+    return solution

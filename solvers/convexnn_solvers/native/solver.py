@@ -1,0 +1,252 @@
+"""Proximal Newton steps over a working set of blocks, with exact pricing of all blocks in between.
+
+Each round models the loss to second order at the current point, takes a proximal step on that model over
+the working set, prices every block of the program at the new point's gradient (which gives the exact gap),
+and adds the blocks that violate the dual most. Points are feasible throughout: blocks come out of a
+proximal map of their cones, and mixtures of feasible points are feasible. Step lengths grow as the working
+set settles, so that the last rounds converge superlinearly.
+
+References
+----------
+Rockafellar, "Monotone operators and the proximal point algorithm", SIAM Journal on Control and Optimization
+14, 1976; Li, Sun and Toh, SIAM Journal on Optimization 28, 2018.
+"""
+
+import time
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.optimize import minimize_scalar
+
+from convexnn_solvers._typing import FloatArray, IntArray
+from convexnn_solvers.backends.base import Candidate
+from convexnn_solvers.dual import into_domain, prices, scaled_bound
+from convexnn_solvers.native.blocks import BlockList
+from convexnn_solvers.native.model import LossModel
+from convexnn_solvers.native.newton import newton_direction
+from convexnn_solvers.native.subproblem import Evaluation, Subproblem
+from convexnn_solvers.options import SolveOptions
+from convexnn_solvers.program import ConvexProgram
+from convexnn_solvers.result import Status, relative_gap
+
+__all__ = ["NativeSolver"]
+
+_FIRST_BLOCKS = 64
+_LEAST_ADDED = 32
+_INACTIVE = 0.9
+_VIOLATED = 1 + 1e-12
+_MAX_NEWTON_STEPS = 30
+_SUFFICIENT = 1e-4
+_FIRST_STEP = 100.0
+_GROWTH = 5.0
+_CAUTIOUS_GROWTH = 1.5
+_NEARLY_FEASIBLE = 1.5
+_LARGEST_STEP = 1e8
+_MAX_STALLED = 8
+
+
+@dataclass(frozen=True, eq=False)
+class _Point:
+    """A feasible point on the working set."""
+
+    weights: FloatArray
+    intercept: FloatArray
+    outputs: FloatArray
+    objective: float
+
+
+class _OutOfTimeError(Exception):
+    """The time limit passed in the middle of a step."""
+
+
+class NativeSolver:
+    """State of one solve; `run` does the work.
+
+    Parameters
+    ----------
+    program : ConvexProgram
+        With a smooth loss and ``alpha > 0``.
+    options : SolveOptions
+    """
+
+    def __init__(self, program: ConvexProgram, options: SolveOptions) -> None:
+        self.program, self.options = program, options
+        self._began = time.perf_counter()
+        self.n_newton = self.n_rounds = 0
+        self.bound, self.dual = -np.inf, np.zeros((program.design.n_samples, program.n_outputs))
+
+    def run(self, start: tuple[FloatArray, FloatArray]) -> Candidate:
+        """Improve `start` until the gap is small enough or a limit is reached."""
+        blocks, intercept = start
+        used = np.flatnonzero(blocks.any(axis=-1))
+        self.blocks = BlockList(self.program, used)
+        self.point = self._at(self.blocks.gather(blocks), intercept)
+        stopped, message = Status.CONVERGED, ""
+        try:
+            stopped = self._rounds()
+        except _OutOfTimeError:
+            stopped = Status.TIME_LIMIT
+        except KeyboardInterrupt:
+            stopped, message = Status.INTERRUPTED, "interrupted from the keyboard; "
+        message += f"{self.n_rounds} rounds, {len(self.blocks.slots)} blocks in the working set"
+        return Candidate(
+            self.blocks.scatter(self.point.weights),
+            self.point.intercept,
+            self.dual,
+            stopped,
+            self.n_newton,
+            message,
+        )
+
+    def _at(self, weights: FloatArray, intercept: FloatArray, outputs: FloatArray | None = None) -> _Point:
+        if outputs is None:
+            outputs = self.blocks.forward(weights) + intercept
+        fit = self.program.loss.value(outputs, self.program.targets, self.program.sample_weight)
+        objective = fit + self.program.alpha * float(self.blocks.norms(weights).sum())
+        return _Point(weights, intercept, outputs, objective)
+
+    def _rounds(self) -> Status:
+        self._price()
+        self.step = _FIRST_STEP / self._curvature()
+        stalled, best_gap = 0, np.inf
+        while not self._close_enough():
+            limit = self._limit()
+            if limit is not None:
+                return limit
+            self._step()
+            self._price()
+            self.n_rounds += 1
+            gap = self.point.objective - self.bound
+            stalled = 0 if gap < 0.9 * best_gap else stalled + 1
+            best_gap = min(gap, best_gap)
+            if stalled > _MAX_STALLED:
+                return Status.INACCURATE
+        return Status.CONVERGED
+
+    def _limit(self) -> Status | None:
+        """Return the status of a limit that is used up."""
+        left = self.options.after(self.n_newton, time.perf_counter() - self._began)
+        return left if isinstance(left, Status) else None
+
+    def _close_enough(self) -> bool:
+        gap = relative_gap(self.point.objective, self.bound)
+        return gap <= self.options.tol or self.point.objective - self.bound <= 1e-14 * abs(self.bound)
+
+    def _price(self) -> None:
+        """Price all blocks at the current gradient: bound, gap, and the next working set."""
+        program, point = self.program, self.point
+        used = point.weights.any(axis=1)
+        n_added = max(_LEAST_ADDED, int(used.sum())) if used.any() else _FIRST_BLOCKS
+        theta = -program.loss.gradient(point.outputs, program.targets, program.sample_weight)
+        theta = into_domain(program, theta)
+        price = prices(program, theta, len(used) + n_added).ravel()
+        self.excess = float(price.max(initial=0.0)) / program.alpha
+        dual, bound = scaled_bound(program, theta, self.excess * program.alpha)
+        if bound > self.bound:
+            self.dual, self.bound = dual, bound
+        if self.options.verbose:
+            gap = relative_gap(point.objective, self.bound)
+            print(
+                f"round {self.n_rounds:3d}  objective {point.objective:.8g}  relative gap {gap:.2e}  "
+                f"{int(used.sum())} of {len(used)} blocks, {self.n_newton} Newton steps"
+            )
+        kept = used | (price[self.blocks.slots] > _INACTIVE * program.alpha)
+        outside = np.setdiff1d(np.flatnonzero(price > _VIOLATED * program.alpha), self.blocks.slots)
+        entering = outside[np.argsort(-price[outside], kind="stable")[:n_added]]
+        self._list(kept, entering)
+
+    def _list(self, kept: FloatArray, entering: IntArray) -> None:
+        """Change the working set."""
+        point, d = self.point, self.program.design.n_features
+        self.blocks = BlockList(self.program, np.concatenate([self.blocks.slots[kept], entering]))
+        weights = np.concatenate([point.weights[kept], np.zeros((len(entering), d))])
+        self.point = _Point(weights, point.intercept, point.outputs, point.objective)
+
+    def _curvature(self) -> float:
+        """Estimate the largest curvature of the loss along one block, by the power method."""
+        model = LossModel(self.program, self.point.outputs)
+        first = BlockList(self.program, self.blocks.slots[-1:])
+        direction = np.ones((1, self.program.design.n_features))
+        size = 0.0
+        for _ in range(10):
+            direction = first.adjoint(model.spread(model.weigh(first.forward(direction))))
+            size = float(np.linalg.norm(direction))
+            if size == 0.0:
+                return 1.0
+            direction /= size
+        return size
+
+    def _step(self) -> None:
+        """Take one proximal step and choose the length of the next."""
+        before = self.point
+        step = Subproblem(
+            self.blocks,
+            LossModel(self.program, before.outputs),
+            before.weights,
+            before.intercept,
+            before.outputs,
+            self.step,
+        )
+        full = self._minimise(step)
+        self.point, share = self._mixed(before, self._at(full.weights, full.intercept, full.outputs))
+        if share == 1.0:
+            growth = _GROWTH if self.excess < _NEARLY_FEASIBLE or self.n_rounds > 5 else _CAUTIOUS_GROWTH
+            self.step = min(self.step * growth, _LARGEST_STEP * self.step)
+        elif share < 0.1:
+            self.step /= _GROWTH
+
+    def _minimise(self, step: Subproblem) -> Evaluation:
+        """Minimise the step's dual function until its gap is small against the decrease it brings."""
+        at = step.evaluate(np.zeros_like(step.outputs))
+        for _ in range(_MAX_NEWTON_STEPS):
+            if self._accurate(step, at):
+                break
+            if isinstance(self._limit(), Status):
+                if self._limit() is Status.TIME_LIMIT:
+                    raise _OutOfTimeError
+                break
+            direction = newton_direction(step, at)
+            at = _line_search(step, at, direction)
+            self.n_newton += 1
+        return at
+
+    def _accurate(self, step: Subproblem, at: Evaluation) -> bool:
+        residual = float(np.linalg.norm(at.gradient))
+        moved = float(np.linalg.norm(step.model.weigh(at.outputs - step.outputs)))
+        floor = 1e-2 * self.options.tol * np.sqrt(2 * abs(self.point.objective))
+        if residual > max(0.1 * moved, floor):
+            return False
+        trial = self._at(at.weights, at.intercept, at.outputs)
+        return 0.5 * residual**2 <= max(0.1 * (self.point.objective - trial.objective), floor**2)
+
+    def _mixed(self, before: _Point, full: _Point) -> tuple[_Point, float]:
+        """Return the best point between two, and the share of the second in it."""
+        if full.objective <= before.objective:
+            return full, 1.0
+
+        def objective(share: float) -> float:
+            return self._between(before, full, share).objective
+
+        search = minimize_scalar(objective, bounds=(0.0, 1.0), method="bounded", options={"xatol": 1e-6})
+        best = self._between(before, full, float(search.x))
+        return (best, float(search.x)) if best.objective < before.objective else (before, 0.0)
+
+    def _between(self, before: _Point, full: _Point, share: float) -> _Point:
+        return self._at(
+            (1 - share) * before.weights + share * full.weights,
+            (1 - share) * before.intercept + share * full.intercept,
+            (1 - share) * before.outputs + share * full.outputs,
+        )
+
+
+def _line_search(step: Subproblem, at: Evaluation, direction: FloatArray) -> Evaluation:
+    """Halve the direction until the dual function falls enough, or its gradient does."""
+    slope = float((at.gradient * direction).sum())
+    size = float(np.linalg.norm(at.gradient))
+    length = 1.0
+    while True:
+        trial = step.evaluate(at.dual + length * direction)
+        falls = trial.value <= at.value + _SUFFICIENT * length * slope
+        if falls or np.linalg.norm(trial.gradient) <= 0.5 * size or length < 1e-8:
+            return trial
+        length *= 0.5
