@@ -8,8 +8,9 @@ from scipy import sparse
 
 from convexnn._typing import BoolArray, FloatArray, IntArray
 from convexnn.activations import Activation
-from convexnn.patterns import PatternSet, apply_patterns, mask_vector, masked_sum
+from convexnn.patterns import PatternSet, apply_patterns
 from convexnn.programs.cones import ConeProjector, FreeCoordinateSupport
+from convexnn_solvers.threads import in_parts
 
 __all__ = ["MaskedDesign"]
 
@@ -102,31 +103,19 @@ class MaskedDesign:
 
     def forward(self, weights: FloatArray) -> FloatArray:
         """``sum_i A_i weights[k, i]``: (K, P, d) -> (n, K); blocks that are zero cost nothing."""
-        on, off = self.activation.on, self.activation.off
         outputs = np.zeros((self.n_samples, weights.shape[0]))
         for k, blocks in enumerate(weights):
             used = np.flatnonzero(blocks.any(axis=1))
             for start in range(0, used.size, _CHUNK):
                 chunk = used[start : start + _CHUNK]
-                values = blocks[chunk] @ self.X.T
-                outputs[:, k] += (on - off) * masked_sum(self.patterns.bits[chunk], values)
-                if off != 0:
-                    outputs[:, k] += off * values.sum(axis=0)
+                outputs[:, k] += self.block_outputs(chunk, blocks[chunk]).sum(axis=0)
         return outputs
 
     def adjoint(self, dual: FloatArray) -> FloatArray:
         """``A_i' dual[:, k]``: (n, K) -> (K, P, d)."""
-        on, off = self.activation.on, self.activation.off
-        gradients = np.empty((dual.shape[1], self.n_blocks, self.n_features))
-        for k in range(dual.shape[1]):
-            column = np.ascontiguousarray(dual[:, k])
-            for start in range(0, self.n_blocks, _CHUNK):
-                stop = start + _CHUNK
-                masked = mask_vector(self.patterns.bits[start:stop], (on - off) * column)
-                gradients[k, start:stop] = masked @ self.X
-            if off != 0:
-                gradients[k] += off * (column @ self.X)
-        return gradients
+        n_blocks, n_outputs = self.n_blocks, dual.shape[1]
+        blocks, outputs = np.tile(np.arange(n_blocks), n_outputs), np.repeat(np.arange(n_outputs), n_blocks)
+        return self.block_gradients(blocks, dual, outputs).reshape(n_outputs, n_blocks, -1)
 
     def features(self) -> sparse.csc_array:
         """``[A_1 ... A_P]`` of shape (n, P d)."""
@@ -232,19 +221,30 @@ class MaskedDesign:
 
     def block_outputs(self, blocks: IntArray, weights: FloatArray) -> FloatArray:
         """``A_i weights[j]`` for ``i = blocks[j]``: (B,), (B, d) -> (B, n)."""
-        values = weights @ self.X.T
-        apply_patterns(self.patterns.bits, blocks, self.activation.on, self.activation.off, values)
+        values = np.empty((len(blocks), self.n_samples))
+        on, off = self.activation.on, self.activation.off
+
+        def work(part: slice) -> None:
+            np.matmul(weights[part], self.X.T, out=values[part])
+            apply_patterns(self.patterns.bits, blocks[part], on, off, values[part])
+
+        in_parts(work, len(blocks), 2.0 * len(blocks) * self.X.size)
         return values
 
     def block_gradients(self, blocks: IntArray, dual: FloatArray, outputs: IntArray) -> FloatArray:
         """``A_i' dual[:, k]`` for ``i = blocks[j], k = outputs[j]``: (B,), (n, K), (B,) -> (B, d)."""
         columns = np.ascontiguousarray(dual.T)
         gradients = np.empty((len(blocks), self.n_features))
-        for start in range(0, len(blocks), _CHUNK):
-            chunk = slice(start, start + _CHUNK)
-            values = columns[outputs[chunk]]
-            apply_patterns(self.patterns.bits, blocks[chunk], self.activation.on, self.activation.off, values)
-            gradients[chunk] = values @ self.X
+        on, off = self.activation.on, self.activation.off
+
+        def work(part: slice) -> None:
+            for start in range(part.start, part.stop, _CHUNK):
+                chunk = slice(start, min(start + _CHUNK, part.stop))
+                values = columns[outputs[chunk]]
+                apply_patterns(self.patterns.bits, blocks[chunk], on, off, values)
+                np.matmul(values, self.X, out=gradients[chunk])
+
+        in_parts(work, len(blocks), 2.0 * len(blocks) * self.X.size)
         return gradients
 
     def shrink(self, slots: IntArray, points: FloatArray, shrinkage: float, n_slots: int) -> FloatArray:

@@ -1,6 +1,7 @@
 """`solve`: one entry point, one way of judging the answer."""
 
 import time
+from contextlib import nullcontext
 from dataclasses import replace
 from typing import Any
 
@@ -14,6 +15,7 @@ from convexnn_solvers.options import SolveOptions
 from convexnn_solvers.program import ConvexProgram
 from convexnn_solvers.registry import get_backend
 from convexnn_solvers.result import SolveResult, Status, relative_gap
+from convexnn_solvers.threads import single_blas_thread
 from convexnn_solvers.working_set import direct, working_sets
 
 __all__ = ["solve"]
@@ -89,21 +91,34 @@ def solve(
             "alpha=0 with the logistic loss has no minimum when the classes can be separated. "
             "Got alpha=0; give a positive alpha."
         )
+    with single_blas_thread() if backend.shares_work else nullcontext():
+        record = _solved(program, backend, options, start, working_set)
+    result = record.result(solver if solver != "auto" else backend.name, time.perf_counter() - began)
+    if verbose:
+        print(f"{result!r} in {result.time:.2f} s")
+    return result
+
+
+def _solved(
+    program: ConvexProgram,
+    backend: Backend,
+    options: SolveOptions,
+    start: tuple[FloatArray, FloatArray] | None,
+    working_set: bool,
+) -> "_Record":
+    """Measure the zero point and `start`, and let the backend work if neither is good enough."""
     zero = measure(program, program.zeros(), np.zeros(program.n_outputs))
     if not np.isfinite(zero.objective):
         raise ValueError(
             f"The objective of the zero network is {zero.objective}: float64 cannot hold these losses' sum. "
             "Divide the targets or the sample weights by a large number."
         )
-    record = _Record(zero, tol, program.alpha)
+    record = _Record(zero, options.tol, program.alpha)
     if start is not None:
         record.add(measure(program, *start))
     if not record.converged:
         _run(program, backend, options, record, working_set)
-    result = record.result(solver if solver != "auto" else backend.name, time.perf_counter() - began)
-    if verbose:
-        print(f"{result!r} in {result.time:.2f} s")
-    return result
+    return record
 
 
 def _run(

@@ -1,18 +1,18 @@
 """Projections, proximal points and support functions on the cones of many patterns, with a memory."""
 
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 
-import numba
 import numpy as np
 
 from convexnn._typing import BoolArray, FloatArray, FloatMatrix, IndexArray, IntArray, WordArray
 from convexnn.programs.cones._faces import face_factors
 from convexnn.programs.cones._projection import project_on_cones, shrink_in_cones
+from convexnn_solvers.threads import in_parts
 
 __all__ = ["ConeProjector"]
 
-_WORTH_A_THREAD = 30_000
+# Passes over the data that a projection takes, roughly.
+_PASSES = 4
 _BATCH = 64
 
 
@@ -98,18 +98,11 @@ class ConeProjector:
                 projected[part],
             )
 
-        self._in_threads(work, len(vectors))
+        self._in_parts(work, len(vectors))
         return projected, multipliers
 
-    def _in_threads(self, work: Callable[[slice], None], n_vectors: int) -> None:
-        """Do the work in equal parts, one for each thread, if there is enough of it."""
-        n_threads = min(numba.get_num_threads(), n_vectors)
-        if n_threads < 2 or n_vectors * self._X.size < _WORTH_A_THREAD * n_threads:
-            work(slice(0, n_vectors))
-            return
-        ends = np.linspace(0, n_vectors, n_threads + 1).astype(int)
-        with ThreadPoolExecutor(n_threads) as pool:
-            list(pool.map(work, map(slice, ends[:-1], ends[1:])))
+    def _in_parts(self, work: Callable[[slice], None], n_vectors: int) -> None:
+        in_parts(work, n_vectors, _PASSES * n_vectors * self._X.size)
 
     def shrink(self, slots: IntArray, points: FloatArray, shrinkage: float, n_slots: int) -> FloatArray:
         """Proximal points ``argmin_u 1/2 |u - p|^2 + shrinkage |u|`` over the slots' cones.
@@ -154,7 +147,7 @@ class ConeProjector:
                 shrunk[part],
             )
 
-        self._in_threads(work, len(points))
+        self._in_parts(work, len(points))
         return shrunk
 
     def derivative_factors(
@@ -194,7 +187,7 @@ class ConeProjector:
             )
 
         if len(slots):
-            self._in_threads(work, len(slots))
+            self._in_parts(work, len(slots))
         return counts, factors
 
     def support(self, vectors: FloatArray, threshold: float, n_largest: int | None) -> FloatArray:

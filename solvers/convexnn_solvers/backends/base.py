@@ -52,6 +52,7 @@ class Backend(ABC):
     losses: ClassVar[frozenset[str]]
     limits_time: ClassVar[bool] = True
     chooses_blocks: ClassVar[bool] = False
+    shares_work: ClassVar[bool] = False
 
     def __init__(self, variant: str = "") -> None:
         if variant and not self.takes_variant():

@@ -18,6 +18,7 @@ class Native(Backend):
     name = "native"
     losses = frozenset({"squared_error", "log_loss", "softmax", "huber", "squared_hinge"})
     chooses_blocks = True
+    shares_work = True
 
     def check(self, program: ConvexProgram, options: SolveOptions) -> None:
         """Raise `UnsupportedProgramError` for what needs a cone solver."""
