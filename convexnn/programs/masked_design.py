@@ -97,6 +97,12 @@ class MaskedDesign:
         return FreeCoordinateSupport(self.X, self.patterns, self.penalized)
 
     @cached_property
+    def _inner_products(self) -> FloatArray:
+        """``X X'``."""
+        products: FloatArray = self.X @ self.X.T
+        return products
+
+    @cached_property
     def _slopes(self) -> FloatArray:
         """Slope of the activation for each pattern and sample, shape (P, n)."""
         return np.where(self.patterns.to_dense(), self.activation.on, self.activation.off)
@@ -246,6 +252,16 @@ class MaskedDesign:
 
         in_parts(work, len(blocks), 2.0 * len(blocks) * self.X.size)
         return gradients
+
+    def gram(self, blocks: IntArray, weights: FloatArray) -> FloatArray:
+        """``sum_j weights[j] A_i A_i'`` with ``i = blocks[j]``: (B,), (B,) -> (n, n).
+
+        The slopes of the patterns enter as ``(sum_j weights[j] s_i s_i') * X X'``, entry by entry.
+        """
+        slopes = np.where(self.patterns.take(blocks).to_dense(), self.activation.on, self.activation.off)
+        slopes *= np.sqrt(weights)[:, None]
+        total: FloatArray = (slopes.T @ slopes) * self._inner_products
+        return total
 
     def shrink(self, slots: IntArray, points: FloatArray, shrinkage: float, n_slots: int) -> FloatArray:
         """``argmin_u 1/2 |u - p|^2 + shrinkage |u|`` over the cone of each slot; see `ConeProjector`."""

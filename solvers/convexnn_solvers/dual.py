@@ -146,6 +146,9 @@ def _best_scale(program: ConvexProgram, theta: FloatArray, limit: float) -> tupl
         value = dual_value(program, scale * theta)
         return -value if math.isfinite(value) else 1e300
 
+    # The value is concave: where it still rises at the limit, nothing below is better.
+    if loss_of_scale(limit) <= loss_of_scale(limit * (1 - _NEAR_END)):
+        return limit, dual_value(program, limit * theta)
     search = minimize_scalar(loss_of_scale, bounds=(0.0, limit), method="bounded", options={"xatol": 1e-9})
     candidates = [limit, float(search.x), 0.0]
     values = [dual_value(program, scale * theta) for scale in candidates]

@@ -112,6 +112,9 @@ class Design(Protocol):
     def block_gradients(self, blocks: IntArray, dual: FloatArray, outputs: IntArray) -> FloatArray:
         """``A_i' dual[:, k]`` for ``i = blocks[j], k = outputs[j]``: ``(B,), (n, K), (B,) -> (B, d)``."""
 
+    def gram(self, blocks: IntArray, weights: FloatArray) -> FloatArray:
+        """``sum_j weights[j] A_i A_i'`` with ``i = blocks[j]``: ``(B,), (B,) -> (n, n)``."""
+
     def shrink(self, slots: IntArray, points: FloatArray, shrinkage: float, n_slots: int) -> FloatArray:
         """Proximal points ``argmin_u 1/2 |u - p|^2 + shrinkage |u|`` over cones: ``(B, d) -> (B, d)``.
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import linalg
 
-from convexnn_solvers._typing import FloatArray, IntArray
+from convexnn_solvers._typing import BoolArray, FloatArray, IntArray
 from convexnn_solvers.native.blocks import BlockList
 from convexnn_solvers.native.subproblem import Evaluation, Subproblem
 from convexnn_solvers.threads import in_parts
@@ -33,25 +33,41 @@ def newton_direction(step: Subproblem, at: Evaluation) -> FloatArray:
         The last evaluation of `step`.
     """
     factors = _Factors.of(step, at)
-    n, n_outputs = at.gradient.shape
-    q = len(factors.rows)
-    per_output = np.bincount(factors.outputs, minlength=n_outputs)
-    if step.model.coupled:
-        dense = q * (n * q + n_outputs * n * step.weights.shape[1]) + q**3 / 3
-    else:
-        small = np.minimum(per_output, n)
-        dense = float((small * per_output * n + small**3 / 3).sum())
-    iterative = _CG_COST * n * step.weights.shape[1] * (factors.n_blocks + 1)
-    if dense > iterative:
+    if _dense_cost(step, factors) > _CG_COST * at.gradient.shape[0] * factors.rows.shape[1] * (
+        factors.n_blocks + 1
+    ):
         return _by_conjugate_gradients(step, factors, at.gradient)
-    rows = factors.dense_rows()
     if step.model.coupled:
-        return _coupled(step, rows, factors.outputs, at.gradient)
+        return _coupled(step, factors, at.gradient)
     direction = np.empty_like(at.gradient)
-    for k in range(n_outputs):
-        scaled = rows[factors.outputs == k] * (np.sqrt(step.step) * step.model.root[:, k])
-        direction[:, k] = -_regularised_solve(scaled, at.gradient[:, k])
+    for k in range(at.gradient.shape[1]):
+        root = np.sqrt(step.step) * step.model.root[:, k]
+        if _across_is_cheaper(step, factors, k):
+            direction[:, k] = -_solve_across(factors, at, step.shrinkage, k, root)
+        else:
+            scaled = factors.dense_rows(factors.outputs == k) * root
+            direction[:, k] = -_regularised_solve(scaled, at.gradient[:, k])
     return direction
+
+
+def _across_is_cheaper(step: Subproblem, factors: "_Factors", k: int) -> bool:
+    """Whether blocks without cones have more weights than there are samples."""
+    n_rows = int((factors.outputs == k).sum())
+    return not step.blocks.program.design.constrained and n_rows > step.outputs.shape[0]
+
+
+def _dense_cost(step: Subproblem, factors: "_Factors") -> float:
+    """Operations of forming and factorising the Hessian."""
+    n, n_outputs = step.outputs.shape
+    d = factors.rows.shape[1]
+    per_output = np.bincount(factors.outputs, minlength=n_outputs).astype(float)
+    if step.model.coupled:
+        q = float(per_output.sum())
+        return q * n * (q + d) + q**3 / 3
+    small = np.minimum(per_output, n)
+    if not step.blocks.program.design.constrained:
+        per_output = np.where(per_output > n, 2 * per_output / d, per_output)
+    return float((small * per_output * n + small**3 / 3).sum())
 
 
 @dataclass(frozen=True, eq=False)
@@ -95,16 +111,14 @@ class _Factors:
     def n_blocks(self) -> int:
         return len(self.active.slots)
 
-    def dense_rows(self) -> FloatArray:
-        """``A_j C_j'`` row by row, shape (q, n); signs are left out, they cancel."""
-        own = self.owners >= 0
-        if own.all():
-            return self.active.program.design.block_outputs(self.active.patterns[self.owners], self.rows)
-        dense = np.full((len(self.rows), self.active.program.design.n_samples), self.intercept_root)
-        dense[own] = self.active.program.design.block_outputs(
-            self.active.patterns[self.owners[own]], self.rows[own]
-        )
-        return dense
+    def dense_rows(self, wanted: BoolArray) -> FloatArray:
+        """``A_j C_j'`` row by row for the rows wanted, shape (q, n); signs are left out, they cancel."""
+        design, own = self.active.program.design, wanted & (self.owners >= 0)
+        dense = design.block_outputs(self.active.patterns[self.owners[own]], self.rows[own])
+        n_intercepts = int((wanted & (self.owners < 0)).sum())
+        if n_intercepts == 0:
+            return dense
+        return np.vstack([dense, np.full((n_intercepts, design.n_samples), self.intercept_root)])
 
     def apply(self, dual: FloatArray) -> FloatArray:
         """``A M A' dual``, (n, K) -> (n, K), without forming anything of n by q."""
@@ -150,9 +164,30 @@ def _cholesky_solve(matrix: FloatArray, right: FloatArray) -> FloatArray:
     return solution
 
 
-def _coupled(step: Subproblem, rows: FloatArray, outputs: IntArray, right: FloatArray) -> FloatArray:
+def _solve_across(
+    factors: _Factors, at: Evaluation, shrinkage: float, k: int, root: FloatArray
+) -> FloatArray:
+    """Solve for one output of a program without cones, in the dimension of the samples.
+
+    The derivative of a block is ``t I + (1 - t) u u' / |u|^2`` with ``t = |u| / (|u| + shrinkage)``.
+    """
+    own = factors.active.outputs == k
+    patterns, design = factors.active.patterns[own], factors.active.program.design
+    weights = at.weights[at.weights.any(axis=1)][own]
+    norms = np.linalg.norm(weights, axis=1)
+    across = norms / (norms + shrinkage)
+    along = design.block_outputs(patterns, weights * (np.sqrt(1 - across) / norms)[:, None])
+    matrix = design.gram(patterns, across) + _gram(along) + factors.intercept_root**2
+    matrix *= root[:, None] * root
+    matrix[np.diag_indices(len(root))] += 1.0
+    return _cholesky_solve(matrix, at.gradient[:, k])
+
+
+def _coupled(step: Subproblem, factors: _Factors, right: FloatArray) -> FloatArray:
     """Solve where the outputs of a sample interact: the Gram matrix has the curvature between them."""
-    model, q = step.model, len(rows)
+    model, outputs = step.model, factors.outputs
+    rows = factors.dense_rows(np.ones(len(outputs), dtype=np.bool_))
+    q = len(rows)
     curvature = np.einsum("nkj,nlj->nkl", model.root, model.root)
     matrix = np.empty((q, q))
     members = [np.flatnonzero(outputs == k) for k in range(right.shape[1])]

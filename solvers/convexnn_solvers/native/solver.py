@@ -35,13 +35,16 @@ _FIRST_BLOCKS = 64
 _LEAST_ADDED = 32
 _INACTIVE = 0.9
 _VIOLATED = 1 + 1e-12
-_MAX_NEWTON_STEPS = 30
+_MAX_NEWTON_STEPS = 20
+_MANY_NEWTON_STEPS = 12
 _SUFFICIENT = 1e-4
-_FIRST_STEP = 100.0
+_LOOSE = 0.02
+_FIRST_STEP = 50.0
 _GROWTH = 5.0
 _CAUTIOUS_GROWTH = 1.5
 _NEARLY_FEASIBLE = 1.5
-_LARGEST_STEP = 1e8
+_ROUNDING = 1e-14
+_SHORTEST = 1e-6
 _MAX_STALLED = 8
 
 
@@ -187,13 +190,15 @@ class NativeSolver:
             before.outputs,
             self.step,
         )
+        n_before = self.n_newton
         full = self._minimise(step)
         self.point, share = self._mixed(before, self._at(full.weights, full.intercept, full.outputs))
-        if share == 1.0:
-            growth = _GROWTH if self.excess < _NEARLY_FEASIBLE or self.n_rounds > 5 else _CAUTIOUS_GROWTH
-            self.step = min(self.step * growth, _LARGEST_STEP * self.step)
-        elif share < 0.1:
+        n_steps = self.n_newton - n_before
+        if share < 0.1 or n_steps >= _MAX_NEWTON_STEPS:
             self.step /= _GROWTH
+        elif share == 1.0 and n_steps <= _MANY_NEWTON_STEPS:
+            settled = self.excess < _NEARLY_FEASIBLE or self.n_rounds > 5
+            self.step *= _GROWTH if settled else _CAUTIOUS_GROWTH
 
     def _minimise(self, step: Subproblem) -> Evaluation:
         """Minimise the step's dual function until its gap is small against the decrease it brings."""
@@ -214,10 +219,10 @@ class NativeSolver:
         residual = float(np.linalg.norm(at.gradient))
         moved = float(np.linalg.norm(step.model.weigh(at.outputs - step.outputs)))
         floor = 1e-2 * self.options.tol * np.sqrt(2 * abs(self.point.objective))
-        if residual > max(0.1 * moved, floor):
+        if residual > max(_LOOSE * moved, floor):
             return False
         trial = self._at(at.weights, at.intercept, at.outputs)
-        return 0.5 * residual**2 <= max(0.1 * (self.point.objective - trial.objective), floor**2)
+        return 0.5 * residual**2 <= max(_LOOSE * (self.point.objective - trial.objective), floor**2)
 
     def _mixed(self, before: _Point, full: _Point) -> tuple[_Point, float]:
         """Return the best point between two, and the share of the second in it."""
@@ -240,13 +245,14 @@ class NativeSolver:
 
 
 def _line_search(step: Subproblem, at: Evaluation, direction: FloatArray) -> Evaluation:
-    """Halve the direction until the dual function falls enough, or its gradient does."""
+    """Shorten the direction until the dual function falls enough, by secants of its slope."""
     slope = float((at.gradient * direction).sum())
-    size = float(np.linalg.norm(at.gradient))
+    rounding = _ROUNDING * abs(at.value)
     length = 1.0
     while True:
         trial = step.evaluate(at.dual + length * direction)
-        falls = trial.value <= at.value + _SUFFICIENT * length * slope
-        if falls or np.linalg.norm(trial.gradient) <= 0.5 * size or length < 1e-8:
+        if trial.value <= at.value + _SUFFICIENT * length * slope + rounding or length < _SHORTEST:
             return trial
-        length *= 0.5
+        slope_there = float((trial.gradient * direction).sum())
+        root = slope / (slope - slope_there) if slope_there > slope else 0.5
+        length *= min(max(root, 0.1), 0.7)

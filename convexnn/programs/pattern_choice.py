@@ -1,0 +1,114 @@
+"""Which patterns a fit uses, from the `patterns` option."""
+
+import warnings
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from convexnn._typing import FloatArray
+from convexnn.exceptions import PatternBudgetError, PatternCountWarning
+from convexnn.patterns import PatternSet, enumerate_patterns, sample_patterns
+
+__all__ = ["PatternChoice", "check_patterns_option", "choose_patterns"]
+
+# Entries of all blocks' data together, which the time to price all blocks follows.
+_AUTO_ENTRIES = 4_000_000
+_EXACT_ENTRIES = 500_000_000
+_MOST_PATTERNS = 2_000_000
+_AUTO_SAMPLED = 50
+
+
+@dataclass(frozen=True, eq=False)
+class PatternChoice:
+    """Patterns of the program's data and whether they are all that exist."""
+
+    patterns: PatternSet
+    complete: bool
+
+
+def check_patterns_option(option: Any) -> None:
+    """Raise ValueError unless `option` is "auto", "exact", a positive number or a PatternSet."""
+    valid = isinstance(option, PatternSet) or option in ("auto", "exact")
+    if isinstance(option, int | np.integer) and not isinstance(option, bool):
+        valid = int(option) >= 1
+    if not valid:
+        raise ValueError(
+            "patterns must be 'auto', 'exact', a positive number of patterns to sample, or a PatternSet. "
+            f"Got {option!r} instead."
+        )
+
+
+def choose_patterns(
+    option: str | int | PatternSet,
+    data: FloatArray,
+    original: FloatArray,
+    *,
+    blocks_per_pattern: int,
+    random_state: np.random.RandomState,
+) -> PatternChoice:
+    """Resolve the `patterns` option.
+
+    Parameters
+    ----------
+    option : "auto", "exact", int or PatternSet
+    data : ndarray of shape (n, d)
+        Distinct samples as the hidden layer sees them.
+    original : ndarray of shape (n_samples, d)
+        All samples, the rows that a `PatternSet` must be of.
+    blocks_per_pattern : int
+        Blocks that the program has for each pattern.
+    random_state : RandomState
+        Used for sampling only.
+
+    Raises
+    ------
+    PatternBudgetError
+        With "exact", if the program would be too large for a cone solver.
+    ValueError
+        If a PatternSet belongs to other data.
+    """
+    entries_per_pattern = blocks_per_pattern * data.size
+    if isinstance(option, PatternSet):
+        return PatternChoice(_on_samples(option, data, original), complete=False)
+    if not isinstance(option, str):
+        return _sampled(data, int(option), random_state)
+    budget = _EXACT_ENTRIES if option == "exact" else _AUTO_ENTRIES
+    try:
+        limit = min(_MOST_PATTERNS, max(1, budget // entries_per_pattern))
+        return PatternChoice(enumerate_patterns(data, max_patterns=limit), complete=True)
+    except PatternBudgetError as error:
+        if option == "exact":
+            raise _too_many(error) from error
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", PatternCountWarning)
+        return _sampled(data, min(_AUTO_SAMPLED, limit), random_state)
+
+
+def _sampled(data: FloatArray, n_patterns: int, random_state: np.random.RandomState) -> PatternChoice:
+    patterns = sample_patterns(data, n_patterns, random_state=random_state)
+    return PatternChoice(patterns, complete=len(patterns) < n_patterns)
+
+
+def _too_many(error: PatternBudgetError) -> PatternBudgetError:
+    return PatternBudgetError(
+        f"patterns='exact' lists all activation patterns of the distinct training samples. {error} "
+        "Try patterns='auto', a number of patterns to sample, fewer columns or samples."
+    )
+
+
+def _on_samples(patterns: PatternSet, data: FloatArray, original: FloatArray) -> PatternSet:
+    """Return the user's patterns on the distinct samples, after checking that they are of these data."""
+    if patterns.n_samples != len(original) or patterns.n_features != original.shape[1]:
+        raise ValueError(
+            f"The given patterns are of data of shape ({patterns.n_samples}, {patterns.n_features}), but "
+            f"the hidden layer sees data of shape {original.shape}. Compute them on the training data, "
+            "with a column of ones appended unless hidden_bias='none'."
+        )
+    products = patterns.generators @ original.T
+    if ((products > 0) & ~patterns.to_dense()).any() or ((products < 0) & patterns.to_dense()).any():
+        raise ValueError(
+            "The given patterns disagree with the signs of their generators on the training data. "
+            "Compute them on the same data, in the same order of samples."
+        )
+    return PatternSet.from_weights(data, patterns.generators)
