@@ -11,16 +11,17 @@ from importlib.metadata import EntryPoint, entry_points
 
 from convexnn_solvers.backends.base import Backend
 from convexnn_solvers.exceptions import SolverNotFoundError, SolverNotInstalledError
+from convexnn_solvers.program import ConvexProgram
 
-__all__ = ["available_solvers", "get_backend", "known_solvers"]
+__all__ = ["automatic", "available_solvers", "get_backend", "known_solvers"]
 
 ENTRY_POINT_GROUP = "convexnn.solvers"
 
 _BUILT_IN = {
     "clarabel": "convexnn_solvers.backends.clarabel_:Clarabel",
     "cvxpy": "convexnn_solvers.backends.cvxpy_:Cvxpy",
-    "native": "convexnn_solvers.backends.native_:Native",
     "ecos": "convexnn_solvers.backends.ecos_:Ecos",
+    "native": "convexnn_solvers.backends.native_:Native",
     "scs": "convexnn_solvers.backends.scs_:Scs",
 }
 
@@ -71,13 +72,22 @@ def available_solvers() -> list[str]:
     return available
 
 
+def automatic(program: ConvexProgram) -> list[str]:
+    """Names of the solvers that ``"auto"`` tries one after another.
+
+    The native one where it can, for smooth losses and positive alpha; then Clarabel.
+    """
+    smooth = program.loss.name in get_backend("native").losses and program.alpha > 0
+    return ["native", "clarabel"] if smooth else ["clarabel"]
+
+
 def get_backend(solver: str) -> Backend:
     """Return the backend for a solver's name.
 
     Parameters
     ----------
     solver : str
-        A known name, ``"auto"``, or ``"cvxpy:NAME"`` for a solver that CVXPY has installed.
+        A known name, or ``"cvxpy:NAME"`` for a solver that CVXPY has installed.
 
     Raises
     ------
@@ -86,7 +96,7 @@ def get_backend(solver: str) -> Backend:
     SolverNotInstalledError
         If its package is missing; the message has the pip line.
     """
-    name, _, variant = ("clarabel" if solver == "auto" else solver).partition(":")
+    name, _, variant = solver.partition(":")
     if name not in known_solvers():
         raise SolverNotFoundError(
             f"Unknown solver {solver!r}. Known: 'auto', {', '.join(map(repr, known_solvers()))} and "

@@ -13,7 +13,7 @@ from convexnn_solvers.exceptions import BackendError
 from convexnn_solvers.measure import Measurement, measure
 from convexnn_solvers.options import SolveOptions
 from convexnn_solvers.program import ConvexProgram
-from convexnn_solvers.registry import get_backend
+from convexnn_solvers.registry import automatic, get_backend
 from convexnn_solvers.result import SolveResult, Status, relative_gap
 from convexnn_solvers.threads import single_blas_thread
 from convexnn_solvers.working_set import direct, working_sets
@@ -51,7 +51,8 @@ def solve(
     ----------
     program : ConvexProgram
     solver : str
-        ``"auto"`` (Clarabel), a name of `available_solvers`, or ``"cvxpy:NAME"``.
+        A name of `available_solvers`, ``"cvxpy:NAME"``, or ``"auto"``: the native solver for smooth losses with
+        positive ``alpha``, and Clarabel for all others and where the native one gets stuck.
     tol : float
         Wanted relative duality gap.
     max_iter : int, optional
@@ -59,7 +60,7 @@ def solve(
     time_limit : float, optional
         Seconds for the solver.
     verbose : int
-        1 prints one line per solve, 2 also the solver's own log.
+        1 prints progress, 2 also a cone solver's own log.
     start : tuple of arrays (S, K, P, d) and (K,), optional
         A point that the result shall not be worse than.
     working_set : bool
@@ -84,59 +85,65 @@ def solve(
     """
     began = time.perf_counter()
     options = SolveOptions(tol, max_iter, time_limit, verbose, native)
-    backend = get_backend(solver)
-    backend.check(program, options)
+    names = automatic(program) if solver == "auto" else [solver]
+    backends = [get_backend(name) for name in names]
+    backends[0].check(program, options)
     if program.alpha == 0 and program.loss.name in {"log_loss", "softmax"}:
         raise ValueError(
             "alpha=0 with the logistic loss has no minimum when the classes can be separated. "
             "Got alpha=0; give a positive alpha."
         )
-    with single_blas_thread() if backend.shares_work else nullcontext():
-        record = _solved(program, backend, options, start, working_set)
-    result = record.result(solver if solver != "auto" else backend.name, time.perf_counter() - began)
+    record = _Record(tol, names[0])
+    with single_blas_thread() if backends[0].shares_work else nullcontext():
+        _measure_starts(program, record, start)
+        if not record.converged:
+            _run(program, backends, options, record, working_set)
+    result = record.result(time.perf_counter() - began)
     if verbose:
         print(f"{result!r} in {result.time:.2f} s")
     return result
 
 
-def _solved(
-    program: ConvexProgram,
-    backend: Backend,
-    options: SolveOptions,
-    start: tuple[FloatArray, FloatArray] | None,
-    working_set: bool,
-) -> "_Record":
-    """Measure the zero point and `start`, and let the backend work if neither is good enough."""
+def _measure_starts(
+    program: ConvexProgram, record: "_Record", start: tuple[FloatArray, FloatArray] | None
+) -> None:
     zero = measure(program, program.zeros(), np.zeros(program.n_outputs))
     if not np.isfinite(zero.objective):
         raise ValueError(
             f"The objective of the zero network is {zero.objective}: float64 cannot hold these losses' sum. "
             "Divide the targets or the sample weights by a large number."
         )
-    record = _Record(zero, options.tol, program.alpha)
+    record.begin(zero, program.alpha)
     if start is not None:
         record.add(measure(program, *start))
-    if not record.converged:
-        _run(program, backend, options, record, working_set)
-    return record
 
 
 def _run(
-    program: ConvexProgram, backend: Backend, options: SolveOptions, record: "_Record", working_set: bool
+    program: ConvexProgram,
+    backends: list[Backend],
+    options: SolveOptions,
+    record: "_Record",
+    working_set: bool,
 ) -> None:
-    """Let the backend work until the gap is small enough, it stops, or it is stopped.
+    """Let one backend after another work until the gap is small enough, they stop, or they are stopped.
 
-    Where it reports success too early it gets a second chance with a tighter tolerance.
+    A cone solver that reports success too early gets a second chance with a tighter tolerance.
     """
     began = time.perf_counter()
+    tighter = replace(options, tol=_TIGHTER * options.tol)
+    attempts = [(backend, options) for backend in backends]
+    if not backends[-1].chooses_blocks:
+        attempts.append((backends[-1], tighter))
     try:
-        _attempt(program, backend, options, record, working_set)
-        left = options.after(record.n_iter, time.perf_counter() - began)
-        if isinstance(left, Status):
-            record.stopped = left
-        elif not record.converged and record.stopped in (Status.CONVERGED, Status.INACCURATE):
-            tighter = replace(left, tol=_TIGHTER * options.tol)
-            _attempt(program, backend, tighter, record, working_set)
+        for backend, wanted in attempts:
+            left = wanted.after(record.n_iter, time.perf_counter() - began)
+            if isinstance(left, Status):
+                record.stopped = left
+                return
+            record.solver = backend.label
+            _attempt(program, backend, left, record, working_set)
+            if record.converged or record.stopped not in (Status.CONVERGED, Status.INACCURATE):
+                return
     except BackendError as error:
         record.stopped, record.message = Status.FAILED, str(error)
     except KeyboardInterrupt:
@@ -164,12 +171,18 @@ def _attempt(
 class _Record:
     """The best point and the best bound seen so far, and how the solver came to stop."""
 
-    def __init__(self, zero: Measurement, tol: float, alpha: float) -> None:
-        self.best = self.bound = zero
-        self.violation = 0.0
+    best: Measurement
+    bound: Measurement
+
+    def __init__(self, tol: float, solver: str) -> None:
+        self.solver, self.violation = solver, 0.0
         self.stopped, self.n_iter, self.message = Status.CONVERGED, 0, "The starting point is optimal."
         self._tol = tol
-        resolution = _RESOLUTION if alpha > 0 else max(_RESOLUTION, tol**2)
+
+    def begin(self, zero: Measurement, alpha: float) -> None:
+        """Start from the zero point."""
+        self.best = self.bound = zero
+        resolution = _RESOLUTION if alpha > 0 else max(_RESOLUTION, self._tol**2)
         self._resolution = resolution * abs(zero.objective)
 
     def add(self, point: Measurement) -> None:
@@ -191,7 +204,7 @@ class _Record:
         objective = self.best.objective
         return objective - self.bound.dual_objective <= max(self._tol * abs(objective), self._resolution)
 
-    def result(self, solver: str, seconds: float) -> SolveResult:
+    def result(self, seconds: float) -> SolveResult:
         """Return the result, with a status that the figures bear out."""
         status = self.stopped
         if self.converged:
@@ -205,7 +218,7 @@ class _Record:
             dual_point=self.bound.dual_point,
             dual_objective=self.bound.dual_objective,
             status=status,
-            solver=solver,
+            solver=self.solver,
             n_iter=self.n_iter,
             violation=self.violation,
             time=seconds,

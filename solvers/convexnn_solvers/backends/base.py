@@ -45,6 +45,20 @@ class Backend(ABC):
     ----------
     variant : str
         What follows the colon in the solver's name, ``"ECOS"`` in ``"cvxpy:ECOS"``; usually empty.
+
+    Attributes
+    ----------
+    name : str
+    modules : tuple of str
+        Modules that must be installed.
+    losses : frozenset of str
+        Names of the losses it takes.
+    limits_time : bool
+        Whether it heeds a time limit.
+    chooses_blocks : bool
+        Whether it finds the blocks that matter by itself, so that it is always given the whole program.
+    shares_work : bool
+        Whether it shares work between threads of its own, so that BLAS must not.
     """
 
     name: ClassVar[str]
@@ -60,6 +74,11 @@ class Backend(ABC):
                 f"The solver {self.name!r} has no variants; got {variant!r} after the colon."
             )
         self.variant = variant
+
+    @property
+    def label(self) -> str:
+        """Name with the variant, as given to `solve`."""
+        return f"{self.name}:{self.variant}" if self.variant else self.name
 
     @classmethod
     def takes_variant(cls) -> bool:
