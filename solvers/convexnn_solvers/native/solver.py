@@ -44,6 +44,7 @@ _GROWTH = 5.0
 _CAUTIOUS_GROWTH = 1.5
 _NEARLY_FEASIBLE = 1.5
 _ROUNDING = 1e-14
+_RETREAT = 10.0
 _SHORTEST = 1e-6
 _MAX_STALLED = 8
 
@@ -76,6 +77,7 @@ class NativeSolver:
         self.program, self.options = program, options
         self._began = time.perf_counter()
         self.n_newton = self.n_rounds = 0
+        self.longest = np.inf
         self.bound, self.dual = -np.inf, np.zeros((program.design.n_samples, program.n_outputs))
 
     def run(self, start: tuple[FloatArray, FloatArray]) -> Candidate:
@@ -199,6 +201,7 @@ class NativeSolver:
         elif share == 1.0 and n_steps <= _MANY_NEWTON_STEPS:
             settled = self.excess < _NEARLY_FEASIBLE or self.n_rounds > 5
             self.step *= _GROWTH if settled else _CAUTIOUS_GROWTH
+        self.step = min(self.step, self.longest)
 
     def _minimise(self, step: Subproblem) -> Evaluation:
         """Minimise the step's dual function until its gap is small against the decrease it brings."""
@@ -206,18 +209,25 @@ class NativeSolver:
         for _ in range(_MAX_NEWTON_STEPS):
             if self._accurate(step, at):
                 break
-            if isinstance(self._limit(), Status):
-                if self._limit() is Status.TIME_LIMIT:
-                    raise _OutOfTimeError
+            limit = self._limit()
+            if limit is Status.TIME_LIMIT:
+                raise _OutOfTimeError
+            if limit is not None:
                 break
             direction = newton_direction(step, at)
-            at = _line_search(step, at, direction)
+            new = _line_search(step, at, direction)
             self.n_newton += 1
+            decrement = -float((at.gradient * direction).sum())
+            stuck = decrement <= _ROUNDING * abs(at.value) and _norm(new.gradient) > 0.5 * _norm(at.gradient)
+            at = new
+            if stuck:
+                self.longest = step.step / _RETREAT
+                break
         return at
 
     def _accurate(self, step: Subproblem, at: Evaluation) -> bool:
-        residual = float(np.linalg.norm(at.gradient))
-        moved = float(np.linalg.norm(step.model.weigh(at.outputs - step.outputs)))
+        residual = _norm(at.gradient)
+        moved = _norm(step.model.weigh(at.outputs - step.outputs))
         floor = 1e-2 * self.options.tol * np.sqrt(2 * abs(self.point.objective))
         if residual > max(_LOOSE * moved, floor):
             return False
@@ -226,7 +236,7 @@ class NativeSolver:
 
     def _mixed(self, before: _Point, full: _Point) -> tuple[_Point, float]:
         """Return the best point between two, and the share of the second in it."""
-        if full.objective <= before.objective:
+        if full.objective <= before.objective + _ROUNDING * abs(before.objective):
             return full, 1.0
 
         def objective(share: float) -> float:
@@ -242,6 +252,10 @@ class NativeSolver:
             (1 - share) * before.intercept + share * full.intercept,
             (1 - share) * before.outputs + share * full.outputs,
         )
+
+
+def _norm(array: FloatArray) -> float:
+    return float(np.linalg.norm(array))
 
 
 def _line_search(step: Subproblem, at: Evaluation, direction: FloatArray) -> Evaluation:
