@@ -16,7 +16,7 @@ def kernel(function: Callable[P, R]) -> Callable[P, R]:
 
 
 def reordering_kernel(function: Callable[P, R]) -> Callable[P, R]:
-    """Compile `function` as `kernel` does, with leave to reorder sums, so that short ones use wide registers."""
+    """Compile as `kernel` does, with leave to reorder sums, so that short ones use wide registers."""
     compiled = numba.njit(
         cache=True, nogil=True, error_model="numpy", fastmath={"reassoc", "contract", "nsz"}
     )(function)

@@ -223,7 +223,7 @@ class MaskedDesign:
             bounds = self._projector.support(flat, threshold, n_largest)
         else:
             bounds = self._free_support.bounds(flat, np.arange(len(flat)) % self.n_blocks)
-        return bounds.reshape(gradients.shape[:-1])
+        return np.asarray(bounds.reshape(gradients.shape[:-1]))
 
     def block_outputs(self, blocks: IntArray, weights: FloatArray) -> FloatArray:
         """``A_i weights[j]`` for ``i = blocks[j]``: (B,), (B, d) -> (B, n)."""
@@ -269,7 +269,7 @@ class MaskedDesign:
             return self._projector.shrink(slots, points, shrinkage, n_slots)
         norms = np.linalg.norm(points, axis=1, keepdims=True)
         taken = np.divide(shrinkage, norms, out=np.ones_like(norms), where=norms > shrinkage)
-        return (1.0 - taken) * points
+        return np.asarray((1.0 - taken) * points)
 
     def derivative_factors(
         self, slots: IntArray, shrunk: FloatArray, shrinkage: float

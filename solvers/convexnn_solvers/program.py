@@ -102,8 +102,9 @@ class Design(Protocol):
         """Upper bounds of ``max {g.u : u in C_i, |u| <= 1}``: ``(..., P, d) -> (..., P)``.
 
         A bound is tight (to the accuracy of the projection) where it exceeds `threshold`; bounds at or
-        below it need not be. With `n_largest` only so many of the largest need be tight. With a coordinate that is not penalised, `gradients` must be those of a dual
-        point that sums to zero for each output; otherwise there is no finite bound.
+        below it need not be. With `n_largest` only so many of the largest need be tight. With a coordinate
+        that is not penalised, `gradients` must be those of a dual point that sums to zero for each output;
+        otherwise there is no finite bound.
         """
 
     def block_outputs(self, blocks: IntArray, weights: FloatArray) -> FloatArray:
@@ -125,9 +126,9 @@ class Design(Protocol):
     def derivative_factors(
         self, slots: IntArray, shrunk: FloatArray, shrinkage: float
     ) -> tuple[IntArray, FloatArray]:
-        """Derivatives ``C_j' C_j`` of `shrink` at its last results, none of them zero: ``(B,), (q, d)``.
+        """Return the derivatives ``C_j' C_j`` of `shrink` at its last results, none of them zero.
 
-        The numbers of rows of each ``C_j``, and the rows one below another.
+        They are the numbers of rows of each ``C_j``, ``(B,)``, and the rows one below another, ``(q, d)``.
         """
 
     def restrict(self, indices: IntArray | Sequence[int]) -> "Design":

@@ -51,8 +51,8 @@ def solve(
     ----------
     program : ConvexProgram
     solver : str
-        A name of `available_solvers`, ``"cvxpy:NAME"``, or ``"auto"``: the native solver for smooth losses with
-        positive ``alpha``, and Clarabel for all others and where the native one gets stuck.
+        A name of `available_solvers`, ``"cvxpy:NAME"``, or ``"auto"``: the native solver for smooth
+        losses and positive ``alpha``, and Clarabel for the rest and where the native one gets stuck.
     tol : float
         Wanted relative duality gap.
     max_iter : int, optional

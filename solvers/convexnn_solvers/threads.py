@@ -9,6 +9,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from functools import cache
+from itertools import pairwise
 
 import numba
 import numpy as np
@@ -45,7 +46,7 @@ def in_parts(work: Callable[[slice], None], n_items: int, operations: float) -> 
         work(slice(0, n_items))
         return
     ends = np.linspace(0, n_items, n_threads + 1).astype(int).tolist()
-    others = [_pool().submit(work, slice(low, high)) for low, high in zip(ends[1:-1], ends[2:], strict=True)]
+    others = [_pool().submit(work, slice(low, high)) for low, high in pairwise(ends[1:])]
     try:
         work(slice(0, ends[1]))
     finally:

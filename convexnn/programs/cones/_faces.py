@@ -53,39 +53,82 @@ def _complete(vectors: FloatArray, size: int) -> None:
 
 
 @reordering_kernel
-def _whiten(face: FloatArray, u: FloatArray, shrinkage: float, free: int) -> None:
-    """Turn an orthonormal basis ``N`` of the face into ``C`` with ``C' C = N' (I + shrinkage Hess|.|)^-1 N``.
-
-    The Hessian of the slope's norm is ``(I - s s') / |u_slope|``, ``s`` the unit slope. With the Cholesky
-    factor ``L`` of ``N (I + ...) N'`` the rows wanted are ``L^-1 N``.
-    """
-    f, d = face.shape
-    norm = 0.0
-    for c in range(d):
+def _norm(u: FloatArray, free: int) -> float:
+    """Norm without the free coordinate."""
+    total = 0.0
+    for c in range(u.shape[0]):
         if c != free:
-            norm += u[c] ** 2
-    norm = np.sqrt(norm)
-    along, lower = np.zeros(f), np.zeros((f, f))
+            total += u[c] ** 2
+    return float(np.sqrt(total))
+
+
+@reordering_kernel
+def _metric(face: FloatArray, u: FloatArray, shrinkage: float, free: int) -> FloatArray:
+    """``N (I + shrinkage Hess|u_slope|) N'``, Hessian ``(I - s s') / |u_slope|``, s the unit slope."""
+    f, d = face.shape
+    norm = _norm(u, free)
+    along, metric = np.zeros(f), np.empty((f, f))
     for i in range(f):
         for c in range(d):
-            if c != free:
-                along[i] += face[i, c] * u[c] / norm
+            along[i] += face[i, c] * u[c] / norm if c != free else 0.0
     for i in range(f):
         for j in range(i + 1):
             value = -along[i] * along[j]
             for c in range(d):
-                if c != free:
-                    value += face[i, c] * face[j, c]
-            value = value * shrinkage / norm + (1.0 if i == j else 0.0)
+                value += face[i, c] * face[j, c] if c != free else 0.0
+            metric[i, j] = value * shrinkage / norm + (1.0 if i == j else 0.0)
+    return metric
+
+
+@reordering_kernel
+def _whiten(face: FloatArray, metric: FloatArray) -> None:
+    """Turn the rows ``N`` into ``L^-1 N``, with ``L`` the Cholesky factor of their metric's lower half."""
+    f, d = face.shape
+    for i in range(f):
+        for j in range(i + 1):
+            value = metric[i, j]
             for k in range(j):
-                value -= lower[i, k] * lower[j, k]
-            lower[i, j] = np.sqrt(value) if i == j else value / lower[j, j]
+                value -= metric[i, k] * metric[j, k]
+            metric[i, j] = np.sqrt(value) if i == j else value / metric[j, j]
     for i in range(f):
         for c in range(d):
             value = face[i, c]
             for k in range(i):
-                value -= lower[i, k] * face[k, c]
-            face[i, c] = value / lower[i, i]
+                value -= metric[i, k] * face[k, c]
+            face[i, c] = value / metric[i, i]
+
+
+@reordering_kernel
+def _factor(
+    X: FloatMatrix,
+    rows: IndexArray,
+    u: FloatArray,
+    shrinkage: float,
+    free: int,
+    vectors: FloatArray,
+    factor: FloatArray,
+) -> None:
+    """Fill the factor of one proximal point `u` that lies on the hyperplanes of `rows`."""
+    size, d = rows.shape[0], u.shape[0]
+    norm = _norm(u, free)
+    if norm == 0.0:
+        factor[:] = 0.0
+        factor[0, free] = 1.0
+        return
+    for i in range(size):
+        for c in range(d):
+            vectors[i, c] = X[rows[i], c]
+        _orthogonalise(vectors, i)
+    for c in range(d):
+        vectors[size, c] = u[c]
+    _orthogonalise(vectors, size)
+    _complete(vectors, size + 1)
+    across = 1.0 if free >= 0 else np.sqrt(norm / (norm + shrinkage))
+    for i in range(size, d):
+        for c in range(d):
+            factor[i - size, c] = vectors[i, c] * (1.0 if i == size else across)
+    if free >= 0:
+        _whiten(factor, _metric(factor, u, shrinkage, free))
 
 
 @reordering_kernel
@@ -123,30 +166,7 @@ def face_factors(
     vectors = np.empty((d, d))
     low = 0
     for b in range(slots.shape[0]):
-        slot, u = slots[b], shrunk[b]
-        size = int(sizes[slot])
-        for i in range(size):
-            for c in range(d):
-                vectors[i, c] = X[active[slot, i], c]
-            _orthogonalise(vectors, i)
-        norm = 0.0
-        for c in range(d):
-            vectors[size, c] = u[c]
-            if c != free:
-                norm += u[c] ** 2
-        norm = np.sqrt(norm)
-        if norm == 0.0:
-            for i in range(d - size):
-                for c in range(d):
-                    factors[low + i, c] = 0.0
-            factors[low, free] = 1.0
-        else:
-            _orthogonalise(vectors, size)
-            _complete(vectors, size + 1)
-            across = 1.0 if free >= 0 else np.sqrt(norm / (norm + shrinkage))
-            for i in range(size, d):
-                for c in range(d):
-                    factors[low + i - size, c] = vectors[i, c] * (1.0 if i == size else across)
-            if free >= 0:
-                _whiten(factors[low : low + d - size], u, shrinkage, free)
-        low += d - size
+        size = int(sizes[slots[b]])
+        high = low + d - size
+        _factor(X, active[slots[b], :size], shrunk[b], shrinkage, free, vectors, factors[low:high])
+        low = high

@@ -138,6 +138,58 @@ def _enter(
 
 
 @reordering_kernel
+def _least(slack: FloatArray, found: IntArray, left: int, tolerance: float) -> int:
+    """Position in the first `left` of `found` of the row with the least slack below ``-tolerance``, or -1."""
+    best, least = -1, -tolerance
+    for i in range(left):
+        if slack[found[i]] < least:
+            best, least = i, slack[found[i]]
+    return best
+
+
+@reordering_kernel
+def _enter_all(
+    X: FloatMatrix,
+    inverse: FloatArray,
+    signs: FloatArray,
+    scale: FloatArray,
+    u: FloatArray,
+    active: IndexArray,
+    values: FloatArray,
+    trial: FloatArray,
+    basis: FloatArray,
+    triangle: FloatArray,
+    coordinates: FloatArray,
+    size: int,
+    found: IntArray,
+    left: int,
+    slack: FloatArray,
+    tolerance: float,
+) -> tuple[int, bool]:
+    """Let the rows found enter, the worst first, while they are violated; the size, and if any did."""
+    entered = False
+    while size < u.shape[0]:
+        best = _least(slack, found, left, tolerance)
+        if best < 0:
+            break
+        left -= 1
+        row = found[best]
+        found[best] = found[left]
+        new_size = _enter(
+            X, inverse, signs, scale, u, active, values, trial, basis, triangle, coordinates, size, row
+        )
+        if new_size < 0:
+            continue
+        size, entered = new_size, True
+        for i in range(left):
+            r, total = found[i], 0.0
+            for c in range(u.shape[0]):
+                total += X[r, c] * scale[c] * u[c]
+            slack[r] = total * signs[r] * inverse[r]
+    return size, entered
+
+
+@reordering_kernel
 def _project(
     X: FloatMatrix,
     inverse: FloatArray,
@@ -152,50 +204,31 @@ def _project(
 ) -> int:
     """Project `g` on ``{u : e_r (x_r * scale) . u >= 0}``, or stop once ``|u| <= threshold``.
 
-    The violated rows found by one pass over the data enter one after another, the worst first, as long as
-    they stay violated; then comes the next pass. Returns how many rows are active.
+    One pass over the data finds the most violated rows, which enter one after another; then comes the next
+    pass. Returns how many rows are active.
     """
     d = g.shape[0]
     basis, triangle = np.empty((d + 1, d)), np.zeros((d + 1, d + 1))
     trial, coordinates, v = np.zeros(d + 1), np.zeros(d + 1), np.empty(d)
-    slack = np.empty(X.shape[0])
-    found = np.empty(_CANDIDATES, dtype=np.intp)
+    slack, found = np.empty(X.shape[0]), np.empty(_CANDIDATES, dtype=np.intp)
     tolerance = 0.0
     for c in range(d):
         tolerance += g[c] ** 2
     tolerance = _VIOLATION * np.sqrt(tolerance)
     size = _recall(X, inverse, signs, scale, g, u, active, values, basis, triangle, coordinates, size)
     for _ in range(10 * (d + 10)):
-        norm = 0.0
+        square = 0.0
         for c in range(d):
-            norm += u[c] ** 2
+            square += u[c] ** 2
             v[c] = u[c] * scale[c]
-        if norm <= threshold * threshold or size == d:
+        if square <= threshold * threshold or size == d:
             break
         _row_slacks(X, inverse, signs, v, slack)
         left = _most_violated(slack, tolerance, found)
-        entered = False
-        while left > 0 and size < d:
-            best, least = -1, -tolerance
-            for i in range(left):
-                if slack[found[i]] < least:
-                    best, least = i, slack[found[i]]
-            if best < 0:
-                break
-            left -= 1
-            found[best], found[left] = found[left], found[best]
-            new_size = _enter(
-                X, inverse, signs, scale, u, active, values, trial, basis, triangle, coordinates,
-                size, found[left],
-            )  # fmt: skip
-            if new_size < 0:
-                continue
-            size, entered = new_size, True
-            for i in range(left):
-                r, total = found[i], 0.0
-                for c in range(d):
-                    total += X[r, c] * scale[c] * u[c]
-                slack[r] = total * signs[r] * inverse[r]
+        size, entered = _enter_all(
+            X, inverse, signs, scale, u, active, values, trial, basis, triangle, coordinates, size,
+            found, left, slack, tolerance,
+        )  # fmt: skip
         if not entered:
             break
         orthogonal_part(basis, size, g, coordinates, u)
@@ -275,7 +308,7 @@ def _slope_norm(u: FloatArray, free: int) -> float:
     for c in range(u.shape[0]):
         if c != free:
             total += u[c] ** 2
-    return np.sqrt(total)
+    return float(np.sqrt(total))
 
 
 @reordering_kernel

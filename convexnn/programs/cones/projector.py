@@ -128,7 +128,7 @@ class ConeProjector:
             projected, _ = self._project(owners, slots, points, shrinkage, memory)
             norms = np.linalg.norm(projected, axis=1)
             left = 1.0 - np.divide(shrinkage, norms, out=np.ones_like(norms), where=norms > shrinkage)
-            return left[:, None] * projected
+            return np.asarray(left[:, None] * projected)
         points = np.ascontiguousarray(points)
         shrunk = np.empty(points.shape)
 
@@ -225,7 +225,7 @@ class ConeProjector:
                 if settled.size >= n_largest:
                     threshold = max(threshold, float(np.partition(settled, -n_largest)[-n_largest]))
                 waiting = waiting[bounds[waiting] > threshold]
-        return bounds
+        return np.asarray(bounds)
 
 
 class _Memory:

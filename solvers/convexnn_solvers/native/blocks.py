@@ -51,7 +51,7 @@ class BlockList:
         return blocks
 
     def forward(self, weights: FloatArray) -> FloatArray:
-        """Outputs ``f[:, k] = sum_j sign_j A_j weights[j]`` over the blocks of output k, (m, d) -> (n, K)."""
+        """``f[:, k] = sum_j sign_j A_j weights[j]`` over the blocks of output k, (m, d) -> (n, K)."""
         outputs = np.zeros((self.program.design.n_samples, self.program.n_outputs))
         used = np.flatnonzero(weights.any(axis=1))
         signed = self.signs[used, None] * weights[used]

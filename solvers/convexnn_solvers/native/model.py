@@ -36,12 +36,10 @@ class LossModel:
 
     def weigh(self, outputs: FloatArray) -> FloatArray:
         """``S' outputs``, (n, K) -> (n, K)."""
-        if self.coupled:
-            return np.einsum("nkj,nk->nj", self.root, outputs)
-        return self.root * outputs
+        weighed = np.einsum("nkj,nk->nj", self.root, outputs) if self.coupled else self.root * outputs
+        return np.asarray(weighed)
 
     def spread(self, dual: FloatArray) -> FloatArray:
         """``S dual``, (n, K) -> (n, K)."""
-        if self.coupled:
-            return np.einsum("nkj,nj->nk", self.root, dual)
-        return self.root * dual
+        spread = np.einsum("nkj,nj->nk", self.root, dual) if self.coupled else self.root * dual
+        return np.asarray(spread)

@@ -63,7 +63,7 @@ def _dense_cost(step: Subproblem, factors: "_Factors") -> float:
     per_output = np.bincount(factors.outputs, minlength=n_outputs).astype(float)
     if step.model.coupled:
         q = float(per_output.sum())
-        return q * n * (q + d) + q**3 / 3
+        return float(q * n * (q + d) + q**3 / 3)
     small = np.minimum(per_output, n)
     if not step.blocks.program.design.constrained:
         per_output = np.where(per_output > n, 2 * per_output / d, per_output)
@@ -121,7 +121,7 @@ class _Factors:
         return np.vstack([dense, np.full((n_intercepts, design.n_samples), self.intercept_root)])
 
     def apply(self, dual: FloatArray) -> FloatArray:
-        """``A M A' dual``, (n, K) -> (n, K), without forming anything of n by q."""
+        """Apply ``A M A'``, (n, K) -> (n, K), without forming anything of n by q."""
         gradients = self.active.adjoint(dual)
         own = self.owners >= 0
         rows, owners = self.rows[own], self.owners[own]
@@ -130,7 +130,7 @@ class _Factors:
         if rows.size:
             starts = np.flatnonzero(np.diff(owners, prepend=-1))
             weights = np.add.reduceat(shares[:, None] * rows, starts, axis=0)
-        return self.active.forward(weights) + self.intercept_root**2 * dual.sum(axis=0)
+        return np.asarray(self.active.forward(weights) + self.intercept_root**2 * dual.sum(axis=0))
 
 
 def _regularised_solve(rows: FloatArray, right: FloatArray) -> FloatArray:

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.optimize import minimize_scalar
 
-from convexnn_solvers._typing import FloatArray, IntArray
+from convexnn_solvers._typing import BoolArray, FloatArray, IntArray
 from convexnn_solvers.backends.base import Candidate
 from convexnn_solvers.dual import into_domain, prices, scaled_bound
 from convexnn_solvers.native.blocks import BlockList
@@ -140,7 +140,7 @@ class NativeSolver:
     def _price(self) -> None:
         """Price all blocks at the current gradient: bound, gap, and the next working set."""
         program, point = self.program, self.point
-        used = point.weights.any(axis=1)
+        used = np.asarray(point.weights.any(axis=1))
         n_added = max(_LEAST_ADDED, int(used.sum())) if used.any() else _FIRST_BLOCKS
         theta = -program.loss.gradient(point.outputs, program.targets, program.sample_weight)
         theta = into_domain(program, theta)
@@ -160,7 +160,7 @@ class NativeSolver:
         entering = outside[np.argsort(-price[outside], kind="stable")[:n_added]]
         self._list(kept, entering)
 
-    def _list(self, kept: FloatArray, entering: IntArray) -> None:
+    def _list(self, kept: BoolArray, entering: IntArray) -> None:
         """Change the working set."""
         point, d = self.point, self.program.design.n_features
         self.blocks = BlockList(self.program, np.concatenate([self.blocks.slots[kept], entering]))
@@ -232,7 +232,7 @@ class NativeSolver:
         if residual > max(_LOOSE * moved, floor):
             return False
         trial = self._at(at.weights, at.intercept, at.outputs)
-        return 0.5 * residual**2 <= max(_LOOSE * (self.point.objective - trial.objective), floor**2)
+        return bool(0.5 * residual**2 <= max(_LOOSE * (self.point.objective - trial.objective), floor**2))
 
     def _mixed(self, before: _Point, full: _Point) -> tuple[_Point, float]:
         """Return the best point between two, and the share of the second in it."""
