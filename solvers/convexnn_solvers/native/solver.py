@@ -45,8 +45,10 @@ _CAUTIOUS_GROWTH = 1.5
 _NEARLY_FEASIBLE = 1.5
 _ROUNDING = 1e-14
 _RETREAT = 10.0
-_SHORTEST = 1e-6
-_MAX_STALLED = 8
+_FLAT = 0.5
+_MAX_TRIALS = 12
+_MAX_STALLED = 10
+_LITTLE = 1e-3
 
 
 @dataclass(frozen=True, eq=False)
@@ -118,11 +120,13 @@ class NativeSolver:
             limit = self._limit()
             if limit is not None:
                 return limit
+            before = self.point.objective
             self._step()
             self._price()
             self.n_rounds += 1
             gap = self.point.objective - self.bound
-            stalled = 0 if gap < 0.9 * best_gap else stalled + 1
+            fallen = before - self.point.objective > _LITTLE * gap
+            stalled = 0 if fallen or gap < 0.9 * best_gap else stalled + 1
             best_gap = min(gap, best_gap)
             if stalled > _MAX_STALLED:
                 return Status.INACCURATE
@@ -259,14 +263,25 @@ def _norm(array: FloatArray) -> float:
 
 
 def _line_search(step: Subproblem, at: Evaluation, direction: FloatArray) -> Evaluation:
-    """Shorten the direction until the dual function falls enough, by secants of its slope."""
+    """Find a length at which the dual function has fallen enough and its slope has flattened.
+
+    Newton directions end behind kinks. A length that stops short of the kink would give the same direction
+    again, so that between one that is too long and one where the slope is still steep the search goes on.
+    """
     slope = float((at.gradient * direction).sum())
     rounding = _ROUNDING * abs(at.value)
-    length = 1.0
-    while True:
+    low, low_slope, best = 0.0, slope, at
+    high, length = np.inf, 1.0
+    for _ in range(_MAX_TRIALS):
         trial = step.evaluate(at.dual + length * direction)
-        if trial.value <= at.value + _SUFFICIENT * length * slope + rounding or length < _SHORTEST:
-            return trial
-        slope_there = float((trial.gradient * direction).sum())
-        root = slope / (slope - slope_there) if slope_there > slope else 0.5
-        length *= min(max(root, 0.1), 0.7)
+        trial_slope = float((trial.gradient * direction).sum())
+        if trial.value > at.value + _SUFFICIENT * length * slope + rounding:
+            high = length
+            root = low - low_slope * (high - low) / max(trial_slope - low_slope, -low_slope)
+            length = min(max(root, low + 0.1 * (high - low)), high - 0.3 * (high - low))
+            continue
+        low, low_slope, best = length, trial_slope, trial
+        if high == np.inf or trial_slope >= _FLAT * slope:
+            break
+        length = 0.5 * (low + high)
+    return best
