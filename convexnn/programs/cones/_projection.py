@@ -20,13 +20,10 @@ from convexnn.programs.cones._active_set import (
     take_out,
 )
 
-__all__ = ["project_on_cones", "shrink_in_cones"]
+__all__ = ["project_on_cones"]
 
 _VIOLATION = 1e-14
 _CANDIDATES = 32
-_ROOT_STEPS = 100
-_ROOT_TOLERANCE = 1e-14
-_VANISHED = 1e-10
 
 
 @reordering_kernel
@@ -244,12 +241,16 @@ def project_on_cones(
     slots: IntArray,
     vectors: FloatArray,
     threshold: float,
+    ratios: FloatArray,
+    free: int,
     active: IndexArray,
     sizes: IndexArray,
     values: FloatArray,
     projected: FloatArray,
 ) -> None:
-    """Project each vector on the cone of its owner.
+    """Minimise ``1/2 |u - g|^2 + ratio / 2 |u_slope|^2`` over the cone of each vector's owner.
+
+    The slope is all of ``u`` but the free coordinate. With a ratio of 0 that is the projection.
 
     Parameters
     ----------
@@ -264,150 +265,29 @@ def project_on_cones(
         Distinct rows of `active` and `sizes`, one for each vector.
     vectors : ndarray of shape (B, d)
     threshold : float
-        A vector is done when its norm is at most this, inside the cone or not.
+        A projection is done when its norm is at most this, inside the cone or not.
+    ratios : ndarray of shape (B,)
+    free : int
+        Free coordinate, -1 if there is none.
     active : ndarray of int32, shape (n_slots, d + 1)
         Rows to start from; receives the active rows.
     sizes : ndarray of int32, shape (n_slots,)
         How many they are.
     values : ndarray of shape (B, d + 1)
-        Receives the multipliers of the active unit rows.
+        Receives the multipliers of the active unit rows, if the ratio is 0.
     projected : ndarray of shape (B, d)
-        Receives the projections.
+        Receives the minimisers.
     """
-    signs, scale = np.empty(X.shape[0]), np.ones(X.shape[1])
+    d = X.shape[1]
+    signs, scale, target = np.empty(X.shape[0]), np.empty(d), np.empty(d)
     for b in range(vectors.shape[0]):
         slot = slots[b]
         _unpack_signs(bits[owners[b]], signs)
+        for c in range(d):
+            scale[c] = 1.0 if c == free else 1.0 / np.sqrt(1.0 + ratios[b])
+            target[c] = vectors[b, c] * scale[c]
         sizes[slot] = _project(
-            X,
-            inverse,
-            signs,
-            scale,
-            vectors[b],
-            threshold,
-            projected[b],
-            active[slot],
-            values[b],
-            sizes[slot],
+            X, inverse, signs, scale, target, threshold, projected[b], active[slot], values[b], sizes[slot]
         )
-
-
-@reordering_kernel
-def _constant_part(X: FloatMatrix, signs: FloatArray, free: int, value: float) -> float:
-    """Nearest number to `value` that the cone allows as the free coordinate of an otherwise zero vector."""
-    direction = 1.0 if value > 0.0 else -1.0
-    for r in range(X.shape[0]):
-        if direction * signs[r] * X[r, free] < 0.0:
-            return 0.0
-    return value
-
-
-@reordering_kernel
-def _slope_norm(u: FloatArray, free: int) -> float:
-    total = 0.0
-    for c in range(u.shape[0]):
-        if c != free:
-            total += u[c] ** 2
-    return float(np.sqrt(total))
-
-
-@reordering_kernel
-def _at_length(
-    X: FloatMatrix,
-    inverse: FloatArray,
-    signs: FloatArray,
-    scale: FloatArray,
-    p: FloatArray,
-    ratio: float,
-    free: int,
-    u: FloatArray,
-    active: IndexArray,
-    values: FloatArray,
-    size: int,
-) -> int:
-    """Minimise ``1/2 |u - p|^2 + ratio / 2 |u_slope|^2`` over the cone; how many rows are active."""
-    target = np.empty(p.shape[0])
-    for c in range(p.shape[0]):
-        scale[c] = 1.0 if c == free else 1.0 / np.sqrt(1.0 + ratio)
-        target[c] = p[c] * scale[c]
-    size = _project(X, inverse, signs, scale, target, 0.0, u, active, values, size)
-    for c in range(p.shape[0]):
-        u[c] *= scale[c]
-    return size
-
-
-@reordering_kernel
-def _shrink_slope(
-    X: FloatMatrix,
-    inverse: FloatArray,
-    signs: FloatArray,
-    scale: FloatArray,
-    p: FloatArray,
-    shrinkage: float,
-    free: int,
-    u: FloatArray,
-    active: IndexArray,
-    values: FloatArray,
-    size: int,
-) -> int:
-    """Proximal point in one cone, see `shrink_in_cones`; -1 if its slope is zero."""
-    size = _at_length(X, inverse, signs, scale, p, 0.0, free, u, active, values, size)
-    high = _slope_norm(u, free)
-    low = _VANISHED * high
-    if high <= _VANISHED * _slope_norm(p, free):
-        return -1
-    size = _at_length(X, inverse, signs, scale, p, shrinkage / low, free, u, active, values, size)
-    low_excess = _slope_norm(u, free) - low
-    if low_excess <= 0.0:
-        return -1
-    high_excess = -high
-    for step in range(_ROOT_STEPS):
-        if step % 4 == 0:
-            length = np.sqrt(low * high)
-        else:
-            length = (low * high_excess - high * low_excess) / (high_excess - low_excess)
-        size = _at_length(X, inverse, signs, scale, p, shrinkage / length, free, u, active, values, size)
-        excess = _slope_norm(u, free) - length
-        if abs(excess) <= _ROOT_TOLERANCE * length or high - low <= _ROOT_TOLERANCE * high:
-            break
-        if excess > 0.0:
-            low, low_excess, high_excess = length, excess, 0.5 * high_excess
-        else:
-            high, high_excess, low_excess = length, excess, 0.5 * low_excess
-    return size
-
-
-@reordering_kernel
-def shrink_in_cones(
-    X: FloatMatrix,
-    inverse: FloatArray,
-    bits: WordArray,
-    owners: IntArray,
-    slots: IntArray,
-    points: FloatArray,
-    shrinkage: float,
-    free: int,
-    active: IndexArray,
-    sizes: IndexArray,
-    shrunk: FloatArray,
-) -> None:
-    """Proximal points of ``shrinkage * |u_slope|`` on the cones, with coordinate `free` out of the norm.
-
-    ``argmin_u 1/2 |u - p|^2 + shrinkage |u_slope|`` over the cone is, for the right length ``r`` of its
-    slope, the minimiser of ``1/2 |u - p|^2 + shrinkage |u_slope|^2 / (2 r)``: a projection in a scaled
-    metric. ``|u_slope(r)| / r`` falls with ``r``, so that the right length is a root, found by the Illinois
-    method with bisections in between. Parameters as in `project_on_cones`.
-    """
-    signs, scale = np.empty(X.shape[0]), np.ones(X.shape[1])
-    values = np.empty(X.shape[1] + 1)
-    for b in range(points.shape[0]):
-        slot, u, p = slots[b], shrunk[b], points[b]
-        _unpack_signs(bits[owners[b]], signs)
-        sizes[slot] = _shrink_slope(
-            X, inverse, signs, scale, p, shrinkage, free, u, active[slot], values, sizes[slot]
-        )
-        if sizes[slot] < 0:
-            for c in range(u.shape[0]):
-                u[c] = 0.0
-            u[free] = _constant_part(X, signs, free, p[free])
-            sizes[slot] = 0
+        for c in range(d):
+            projected[b, c] *= scale[c]

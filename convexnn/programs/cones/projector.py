@@ -1,18 +1,20 @@
 """Projections, proximal points and support functions on the cones of many patterns, with a memory."""
 
-from collections.abc import Callable
-
 import numpy as np
 
 from convexnn._typing import BoolArray, FloatArray, FloatMatrix, IndexArray, IntArray, WordArray
+from convexnn.patterns import unpack_bits
 from convexnn.programs.cones._faces import face_factors
-from convexnn.programs.cones._projection import project_on_cones, shrink_in_cones
+from convexnn.programs.cones._projection import project_on_cones
 from convexnn_solvers.threads import in_parts
 
 __all__ = ["ConeProjector"]
 
 # Passes over the data that a projection takes, roughly.
 _PASSES = 4
+_VANISHED = 1e-10
+_ROOT_STEPS = 100
+_ROOT_TOLERANCE = 1e-14
 _BATCH = 64
 
 
@@ -71,15 +73,23 @@ class ConeProjector:
         """
         fresh = _Memory(len(vectors), self._X.shape[1])
         slots = np.arange(len(vectors))
-        projected, multipliers = self._project(owners, slots, vectors, threshold, fresh)
+        projected, multipliers = self._project(owners, slots, vectors, fresh, threshold)
         beyond = np.arange(self._X.shape[1] + 1) >= fresh.sizes[:, None]
         fresh.active[beyond], multipliers[beyond] = -1, 0.0
         return projected, fresh.active, multipliers
 
     def _project(
-        self, owners: IntArray, slots: IntArray, vectors: FloatArray, threshold: float, memory: "_Memory"
+        self,
+        owners: IntArray,
+        slots: IntArray,
+        vectors: FloatArray,
+        memory: "_Memory",
+        threshold: float = 0.0,
+        ratios: FloatArray | None = None,
     ) -> tuple[FloatArray, FloatArray]:
+        """Call the kernel; projections and multipliers."""
         vectors = np.ascontiguousarray(vectors)
+        ratios = np.zeros(len(vectors)) if ratios is None else ratios
         projected = np.empty(vectors.shape)
         multipliers = np.zeros((len(vectors), self._X.shape[1] + 1))
 
@@ -92,23 +102,22 @@ class ConeProjector:
                 slots[part],
                 vectors[part],
                 threshold,
+                ratios[part],
+                self._free,
                 memory.active,
                 memory.sizes,
                 multipliers[part],
                 projected[part],
             )
 
-        self._in_parts(work, len(vectors))
+        in_parts(work, len(vectors), _PASSES * len(vectors) * self._X.size)
         return projected, multipliers
-
-    def _in_parts(self, work: Callable[[slice], None], n_vectors: int) -> None:
-        in_parts(work, n_vectors, _PASSES * n_vectors * self._X.size)
 
     def shrink(self, slots: IntArray, points: FloatArray, shrinkage: float, n_slots: int) -> FloatArray:
         """Proximal points ``argmin_u 1/2 |u - p|^2 + shrinkage |u|`` over the slots' cones.
 
-        They are the projections with ``shrinkage`` taken off their norms; with a free coordinate see
-        `shrink_in_cones`.
+        They are the projections with ``shrinkage`` taken off their norms; with a free coordinate the norm is
+        that of the others.
 
         Parameters
         ----------
@@ -124,31 +133,61 @@ class ConeProjector:
         ndarray of shape (B, d)
         """
         memory, owners = self._remember(n_slots), slots % len(self._bits)
-        if self._free < 0:
-            projected, _ = self._project(owners, slots, points, shrinkage, memory)
-            norms = np.linalg.norm(projected, axis=1)
-            left = 1.0 - np.divide(shrinkage, norms, out=np.ones_like(norms), where=norms > shrinkage)
-            return np.asarray(left[:, None] * projected)
-        points = np.ascontiguousarray(points)
-        shrunk = np.empty(points.shape)
+        if self._free >= 0:
+            return self._shrink_slopes(owners, slots, points, shrinkage, memory)
+        projected, _ = self._project(owners, slots, points, memory, shrinkage)
+        norms = np.linalg.norm(projected, axis=1)
+        left = 1.0 - np.divide(shrinkage, norms, out=np.ones_like(norms), where=norms > shrinkage)
+        return np.asarray(left[:, None] * projected)
 
-        def work(part: slice) -> None:
-            shrink_in_cones(
-                self._X,
-                self._inverse,
-                self._bits,
-                owners[part],
-                slots[part],
-                points[part],
-                shrinkage,
-                self._free,
-                memory.active,
-                memory.sizes,
-                shrunk[part],
+    def _shrink_slopes(
+        self, owners: IntArray, slots: IntArray, points: FloatArray, shrinkage: float, memory: "_Memory"
+    ) -> FloatArray:
+        """``argmin_u 1/2 |u - p|^2 + shrinkage |u_slope|`` over the cones, all coordinates but one the slope.
+
+        For the right length ``r`` of the slope that is the minimiser with ``shrinkage |u_slope|^2 / (2 r)``
+        instead, a projection in a scaled metric. ``|u_slope(r)| / r`` falls with ``r``, so that the right
+        length is a root, found by the Illinois method with bisections in between.
+        """
+        slope = np.arange(points.shape[1]) != self._free
+        shrunk = np.zeros(points.shape)
+
+        def excess(chosen: IntArray, lengths: FloatArray) -> FloatArray:
+            shrunk[chosen], _ = self._project(
+                owners[chosen], slots[chosen], points[chosen], memory, ratios=shrinkage / lengths
             )
+            return np.asarray(np.linalg.norm(shrunk[chosen][:, slope], axis=1) - lengths)
 
-        self._in_parts(work, len(points))
+        everything = np.arange(len(points))
+        shrunk[:], _ = self._project(owners, slots, points, memory)
+        high = np.linalg.norm(shrunk[:, slope], axis=1)
+        vanishing = high <= _VANISHED * np.linalg.norm(points, axis=1)
+        low = _VANISHED * np.where(vanishing, 1.0, high)
+        low_excess, high_excess = excess(everything, low), -high
+        vanishing |= low_excess <= 0
+        left = np.flatnonzero(~vanishing)
+        for step in range(_ROOT_STEPS):
+            if left.size == 0:
+                break
+            a, b, fa, fb = low[left], high[left], low_excess[left], high_excess[left]
+            length = np.sqrt(a * b) if step % 4 == 0 else (a * fb - b * fa) / (fb - fa)
+            found = excess(left, length)
+            short = found > 0
+            low[left], high[left] = np.where(short, length, a), np.where(short, b, length)
+            low_excess[left] = np.where(short, found, 0.5 * fa)
+            high_excess[left] = np.where(short, 0.5 * fb, found)
+            narrow = high[left] - low[left] <= _ROOT_TOLERANCE * high[left]
+            left = left[(np.abs(found) > _ROOT_TOLERANCE * length) & ~narrow]
+        shrunk[vanishing] = 0.0
+        shrunk[vanishing, self._free] = self._constants(owners[vanishing], points[vanishing, self._free])
+        memory.sizes[slots[vanishing]] = 0
         return shrunk
+
+    def _constants(self, owners: IntArray, values: FloatArray) -> FloatArray:
+        """Nearest numbers that the cones allow as the free coordinate of otherwise zero vectors."""
+        sides = np.where(unpack_bits(self._bits[owners], len(self._X)), 1.0, -1.0) * self._X[:, self._free]
+        allowed = (np.sign(values)[:, None] * sides >= 0).all(axis=1)
+        return np.where(allowed, values, 0.0)
 
     def derivative_factors(
         self, slots: IntArray, shrunk: FloatArray, shrinkage: float
@@ -187,7 +226,7 @@ class ConeProjector:
             )
 
         if len(slots):
-            self._in_parts(work, len(slots))
+            in_parts(work, len(slots), _PASSES * len(slots) * self._X.shape[1] ** 3)
         return counts, factors
 
     def support(self, vectors: FloatArray, threshold: float, n_largest: int | None) -> FloatArray:
@@ -217,7 +256,7 @@ class ConeProjector:
         batch = _BATCH if n_largest is not None else max(1, len(waiting))
         while waiting.size:
             slots, waiting = waiting[:batch], waiting[batch:]
-            projected, _ = self._project(slots % len(self._bits), slots, vectors[slots], threshold, memory)
+            projected, _ = self._project(slots % len(self._bits), slots, vectors[slots], memory, threshold)
             memory.shifts[slots] = projected - vectors[slots]
             bounds[slots] = np.linalg.norm(projected, axis=1)
             if n_largest is not None:
