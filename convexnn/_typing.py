@@ -1,6 +1,6 @@
 """Array aliases shared by the whole package."""
 
-from typing import Literal, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,7 +10,7 @@ BoolArray: TypeAlias = NDArray[np.bool_]
 IntArray: TypeAlias = NDArray[np.intp]
 WordArray: TypeAlias = NDArray[np.uint64]
 IndexArray: TypeAlias = NDArray[np.int32]
-FloatMatrix: TypeAlias = NDArray[np.float64] | NDArray[np.float32]
+FloatMatrix: TypeAlias = NDArray[np.floating[Any]]
 
 HiddenBias: TypeAlias = Literal["penalized", "free", "none"]
 RandomState: TypeAlias = int | np.random.RandomState | np.random.Generator | None

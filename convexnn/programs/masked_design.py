@@ -6,9 +6,10 @@ from functools import cached_property
 import numpy as np
 from scipy import sparse
 
-from convexnn._typing import BoolArray, FloatArray, IntArray
+from convexnn._typing import BoolArray, FloatArray, FloatMatrix, IntArray
 from convexnn.activations import Activation
 from convexnn.patterns import PatternSet, apply_patterns
+from convexnn.programs._precision import row_norms, times, times_transposed
 from convexnn.programs.cones import ConeProjector, FreeCoordinateSupport
 from convexnn_solvers.threads import in_parts
 
@@ -28,8 +29,9 @@ class MaskedDesign:
 
     Parameters
     ----------
-    X : ndarray of shape (n, d)
-        Data as the hidden layer sees it, the column of ones included if there is a hidden bias.
+    X : ndarray of shape (n, d), float64 or float32
+        Data as the hidden layer sees it, the column of ones included if there is a hidden bias. Data in
+        float32 stay so; all arithmetic is in float64.
     patterns : PatternSet
         Patterns of the rows of `X`.
     activation : Activation
@@ -47,7 +49,7 @@ class MaskedDesign:
     """
 
     def __init__(
-        self, X: FloatArray, patterns: PatternSet, activation: Activation, penalized: BoolArray
+        self, X: FloatMatrix, patterns: PatternSet, activation: Activation, penalized: BoolArray
     ) -> None:
         expected = (patterns.n_samples, patterns.generators.shape[1])
         if X.shape != expected:
@@ -83,7 +85,7 @@ class MaskedDesign:
     @cached_property
     def _lengths(self) -> FloatArray:
         """Norms of the rows, 1 for zero rows."""
-        lengths = np.linalg.norm(self.X, axis=1)
+        lengths = row_norms(self.X)
         return np.where(lengths > 0, lengths, 1.0)
 
     @cached_property
@@ -99,7 +101,8 @@ class MaskedDesign:
     @cached_property
     def _inner_products(self) -> FloatArray:
         """``X X'``."""
-        products: FloatArray = self.X @ self.X.T
+        products = np.empty((self.n_samples, self.n_samples))
+        times_transposed(np.asarray(self.X, dtype=np.float64), self.X, products)
         return products
 
     @cached_property
@@ -150,7 +153,10 @@ class MaskedDesign:
     def _inside(self, vectors: FloatArray, owners: IntArray) -> FloatArray:
         """``e_r (x_r . v) / |x_r|`` for each vector and row; negative outside the cone."""
         signs = np.where(self.patterns.take(owners).to_dense(), 1.0, -1.0)
-        inside: FloatArray = signs * (vectors @ self.X.T) / self._lengths
+        inside = np.empty(signs.shape)
+        times_transposed(vectors, self.X, inside)
+        inside *= signs
+        inside /= self._lengths
         return inside
 
     def violation(self, blocks: FloatArray) -> float:
@@ -182,7 +188,7 @@ class MaskedDesign:
     def _pushed_inside(self, vectors: FloatArray, owners: IntArray) -> FloatArray:
         """Move vectors that are inside but for rounding a few ulps inwards; zero where that fails."""
         vectors = vectors.copy()
-        rounding = 4 * self.n_features * _EPS * np.abs(self.X).T / self._lengths
+        rounding = 4 * self.n_features * _EPS * np.abs(self.X, dtype=np.float64).T / self._lengths
         touched = np.zeros((len(vectors), self.n_samples), dtype=np.bool_)
         for attempt in range(_MAX_PUSHES):
             missing = np.abs(vectors) @ rounding - self._inside(vectors, owners)
@@ -231,7 +237,7 @@ class MaskedDesign:
         on, off = self.activation.on, self.activation.off
 
         def work(part: slice) -> None:
-            np.matmul(weights[part], self.X.T, out=values[part])
+            times_transposed(weights[part], self.X, values[part])
             apply_patterns(self.patterns.bits, blocks[part], on, off, values[part])
 
         in_parts(work, len(blocks), 2.0 * len(blocks) * self.X.size)
@@ -248,7 +254,7 @@ class MaskedDesign:
                 chunk = slice(start, min(start + _CHUNK, part.stop))
                 values = columns[outputs[chunk]]
                 apply_patterns(self.patterns.bits, blocks[chunk], on, off, values)
-                np.matmul(values, self.X, out=gradients[chunk])
+                times(values, self.X, gradients[chunk])
 
         in_parts(work, len(blocks), 2.0 * len(blocks) * self.X.size)
         return gradients

@@ -1,8 +1,11 @@
 """From data, patterns and a loss to the convex program of a two-layer network."""
 
-import numpy as np
+from typing import Any, TypeVar
 
-from convexnn._typing import FloatArray, HiddenBias
+import numpy as np
+from numpy.typing import NDArray
+
+from convexnn._typing import FloatArray, FloatMatrix, HiddenBias
 from convexnn.activations import Activation, get_activation
 from convexnn.losses import Loss, encode_targets, get_loss
 from convexnn.patterns import PatternSet
@@ -13,8 +16,10 @@ __all__ = ["augment", "check_bias", "two_layer_program"]
 
 _LARGEST = 1e100
 
+Real = TypeVar("Real", bound=np.floating[Any])
 
-def augment(X: FloatArray, hidden_bias: HiddenBias) -> FloatArray:
+
+def augment(X: NDArray[Real], hidden_bias: HiddenBias) -> NDArray[Real]:
     """Return ``x~``: `X` with a column of ones appended where hidden units have a bias.
 
     Parameters
@@ -28,7 +33,7 @@ def augment(X: FloatArray, hidden_bias: HiddenBias) -> FloatArray:
     """
     if hidden_bias == "none":
         return np.ascontiguousarray(X)
-    return np.hstack([X, np.ones((len(X), 1))])
+    return np.hstack([X, np.ones((len(X), 1), dtype=X.dtype)])
 
 
 def check_bias(hidden_bias: HiddenBias, fit_intercept: bool, activation: Activation) -> None:
@@ -60,7 +65,7 @@ def check_bias(hidden_bias: HiddenBias, fit_intercept: bool, activation: Activat
 
 
 def two_layer_program(
-    X: FloatArray,
+    X: FloatMatrix,
     y: FloatArray,
     patterns: PatternSet,
     *,
@@ -80,7 +85,7 @@ def two_layer_program(
     Parameters
     ----------
     X : ndarray of shape (n, d)
-        Data without the column of ones.
+        Data without the column of ones. Data in float32 are kept so.
     y : ndarray of shape (n,) or (n, K)
         Targets, see `convexnn.losses.encode_targets`.
     patterns : PatternSet
@@ -111,8 +116,8 @@ def two_layer_program(
     check_bias(hidden_bias, fit_intercept, activation)
     loss = get_loss(loss, y.shape[1] if y.ndim == 2 else 1)
     targets = encode_targets(loss, y, y.shape[1] if y.ndim == 2 else 1)
-    data = augment(np.asarray(X, dtype=np.float64), hidden_bias)
-    if not np.abs(data).max() < _LARGEST:
+    data: FloatMatrix = augment(X if X.dtype == np.float32 else np.asarray(X, dtype=np.float64), hidden_bias)
+    if not float(np.abs(data).max()) < _LARGEST:
         raise ValueError(
             f"The data reach {np.abs(data).max():.3g}, whose squares float64 cannot hold; "
             f"divide them by a large number so that they stay below {_LARGEST:.0e}."

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from convexnn._typing import BoolArray, FloatArray, IntArray
+from convexnn._typing import BoolArray, FloatArray, FloatMatrix, IntArray
 from convexnn.patterns import PatternSet
 from convexnn.programs.cones.projector import ConeProjector
 
@@ -24,14 +24,16 @@ class FreeCoordinateSupport:
     Parameters
     ----------
     X : ndarray of shape (n, d)
+        A centred copy in float64 is kept.
     patterns : PatternSet
     penalized : ndarray of bool, shape (d,)
         Which coordinates enter the norm, all but one.
     """
 
-    def __init__(self, X: FloatArray, patterns: PatternSet, penalized: BoolArray) -> None:
+    def __init__(self, X: FloatMatrix, patterns: PatternSet, penalized: BoolArray) -> None:
         (self._free,) = np.flatnonzero(~penalized)
         self._patterns, self._penalized = patterns, penalized
+        X = np.asarray(X, dtype=np.float64)
         self._column = X[:, self._free]
         self._slopes = np.where(penalized, self._column @ X / (self._column @ self._column), 0.0)
         centred = X - np.outer(self._column, self._slopes)
