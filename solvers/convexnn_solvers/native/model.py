@@ -11,6 +11,15 @@ __all__ = ["LossModel"]
 class LossModel:
     """``L(f + e) ~ L(f) + <g, e> + 1/2 |S' e|^2`` with ``S S'`` the loss's curvature, sample by sample.
 
+    Parameters
+    ----------
+    program : ConvexProgram
+    outputs : ndarray of shape (n, K)
+        ``f``.
+    beyond : ndarray of shape (n, K), optional
+        Outputs that a step went to in vain. Where outputs do not interact the curvature is the larger of
+        both places, so that the model sees a curvature that sets in behind a kink.
+
     Attributes
     ----------
     gradient : ndarray of shape (n, K)
@@ -21,7 +30,9 @@ class LossModel:
         ``S``.
     """
 
-    def __init__(self, program: ConvexProgram, outputs: FloatArray) -> None:
+    def __init__(
+        self, program: ConvexProgram, outputs: FloatArray, beyond: FloatArray | None = None
+    ) -> None:
         loss, targets, weight = program.loss, program.targets, program.sample_weight
         self.gradient = loss.gradient(outputs, targets, weight)
         curvature = loss.curvature(outputs, targets, weight)
@@ -32,6 +43,9 @@ class LossModel:
             values, vectors = np.linalg.eigh(curvature)
             self.root = vectors * np.sqrt(np.maximum(values, 0.0))[:, None, :]
         else:
+            if beyond is not None:
+                there = np.einsum("nkk->nk", loss.curvature(beyond, targets, weight))
+                diagonal = np.maximum(diagonal, there)
             self.root = np.sqrt(np.maximum(diagonal, 0.0))
 
     def weigh(self, outputs: FloatArray) -> FloatArray:

@@ -45,6 +45,7 @@ _CAUTIOUS_GROWTH = 1.5
 _NEARLY_FEASIBLE = 1.5
 _ROUNDING = 1e-14
 _RETREAT = 10.0
+_RECOVERY = 2.0
 _FLAT = 0.5
 _MAX_TRIALS = 12
 _MAX_STALLED = 10
@@ -80,6 +81,7 @@ class NativeSolver:
         self._began = time.perf_counter()
         self.n_newton = self.n_rounds = 0
         self.longest = np.inf
+        self.beyond: FloatArray | None = None
         self.bound, self.dual = -np.inf, np.zeros((program.design.n_samples, program.n_outputs))
 
     def run(self, start: tuple[FloatArray, FloatArray]) -> Candidate:
@@ -190,7 +192,7 @@ class NativeSolver:
         before = self.point
         step = Subproblem(
             self.blocks,
-            LossModel(self.program, before.outputs),
+            LossModel(self.program, before.outputs, self.beyond),
             before.weights,
             before.intercept,
             before.outputs,
@@ -199,6 +201,7 @@ class NativeSolver:
         n_before = self.n_newton
         full = self._minimise(step)
         self.point, share = self._mixed(before, self._at(full.weights, full.intercept, full.outputs))
+        self.beyond = None if share == 1.0 else full.outputs
         n_steps = self.n_newton - n_before
         if share < 0.1 or n_steps >= _MAX_NEWTON_STEPS:
             self.step /= _GROWTH
@@ -206,6 +209,7 @@ class NativeSolver:
             settled = self.excess < _NEARLY_FEASIBLE or self.n_rounds > 5
             self.step *= _GROWTH if settled else _CAUTIOUS_GROWTH
         self.step = min(self.step, self.longest)
+        self.longest *= _RECOVERY
 
     def _minimise(self, step: Subproblem) -> Evaluation:
         """Minimise the step's dual function until its gap is small against the decrease it brings."""
