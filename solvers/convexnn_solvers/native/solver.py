@@ -22,6 +22,7 @@ from convexnn_solvers._typing import BoolArray, FloatArray, IntArray
 from convexnn_solvers.backends.base import Candidate
 from convexnn_solvers.dual import into_domain, prices, scaled_bound
 from convexnn_solvers.native.blocks import BlockList
+from convexnn_solvers.native.finish import newton_on_faces
 from convexnn_solvers.native.model import LossModel
 from convexnn_solvers.native.newton import newton_direction
 from convexnn_solvers.native.subproblem import Evaluation, Subproblem
@@ -45,10 +46,10 @@ _CAUTIOUS_GROWTH = 1.5
 _NEARLY_FEASIBLE = 1.5
 _ROUNDING = 1e-14
 _RETREAT = 10.0
-_RECOVERY = 2.0
 _FLAT = 0.5
 _MAX_TRIALS = 12
 _MAX_STALLED = 10
+_MAX_FINISHING_STEPS = 5
 _LITTLE = 1e-3
 
 
@@ -80,7 +81,7 @@ class NativeSolver:
         self.program, self.options = program, options
         self._began = time.perf_counter()
         self.n_newton = self.n_rounds = 0
-        self.longest = np.inf
+        self.rounding = False
         self.beyond: FloatArray | None = None
         self.bound, self.dual = -np.inf, np.zeros((program.design.n_samples, program.n_outputs))
 
@@ -125,10 +126,14 @@ class NativeSolver:
             before = self.point.objective
             self._step()
             self._price()
+            if self.rounding and not self._close_enough():
+                self._finish()
             self.n_rounds += 1
             gap = self.point.objective - self.bound
             fallen = before - self.point.objective > _LITTLE * gap
             stalled = 0 if fallen or gap < 0.9 * best_gap else stalled + 1
+            if stalled and self.rounding:
+                self.step /= _RETREAT
             best_gap = min(gap, best_gap)
             if stalled > _MAX_STALLED:
                 return Status.INACCURATE
@@ -198,18 +203,31 @@ class NativeSolver:
             before.outputs,
             self.step,
         )
-        n_before = self.n_newton
+        n_before, self.rounding = self.n_newton, False
         full = self._minimise(step)
         self.point, share = self._mixed(before, self._at(full.weights, full.intercept, full.outputs))
         self.beyond = None if share == 1.0 else full.outputs
         n_steps = self.n_newton - n_before
         if share < 0.1 or n_steps >= _MAX_NEWTON_STEPS:
             self.step /= _GROWTH
-        elif share == 1.0 and n_steps <= _MANY_NEWTON_STEPS:
+        elif share == 1.0 and n_steps <= _MANY_NEWTON_STEPS and not self.rounding:
             settled = self.excess < _NEARLY_FEASIBLE or self.n_rounds > 5
             self.step *= _GROWTH if settled else _CAUTIOUS_GROWTH
-        self.step = min(self.step, self.longest)
-        self.longest *= _RECOVERY
+
+    def _finish(self) -> None:
+        """Take Newton steps on the faces, as long as they do not raise the objective."""
+        for _ in range(_MAX_FINISHING_STEPS):
+            before = self.point
+            model = LossModel(self.program, before.outputs)
+            self.n_newton += 1
+            after = self._at(*newton_on_faces(self.blocks, model, before.weights, before.intercept))
+            if not after.objective <= before.objective + _ROUNDING * abs(before.objective):
+                return
+            gap = self.point.objective - self.bound
+            self.point = after
+            self._price()
+            if self._close_enough() or self.point.objective - self.bound > 0.5 * gap:
+                return
 
     def _minimise(self, step: Subproblem) -> Evaluation:
         """Minimise the step's dual function until its gap is small against the decrease it brings."""
@@ -229,7 +247,7 @@ class NativeSolver:
             stuck = decrement <= _ROUNDING * abs(at.value) and _norm(new.gradient) > 0.5 * _norm(at.gradient)
             at = new
             if stuck:
-                self.longest = step.step / _RETREAT
+                self.rounding = True
                 break
         return at
 
