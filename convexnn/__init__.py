@@ -10,15 +10,25 @@ over activation patterns and report a lower bound, so that the distance to the o
 
 from importlib.metadata import version
 
-from convexnn.estimators import ConvexMLPClassifier, ConvexMLPRegressor
+from convexnn.estimators import (
+    ConvexMLPClassifier,
+    ConvexMLPClassifierCV,
+    ConvexMLPRegressor,
+    ConvexMLPRegressorCV,
+)
 from convexnn.networks import TwoLayerNetwork
+from convexnn.paths import PathResult, convex_path
 from convexnn.patterns import PatternSet, count_patterns, enumerate_patterns, sample_patterns
 
 __all__ = [
     "ConvexMLPClassifier",
+    "ConvexMLPClassifierCV",
     "ConvexMLPRegressor",
+    "ConvexMLPRegressorCV",
+    "PathResult",
     "PatternSet",
     "TwoLayerNetwork",
+    "convex_path",
     "count_patterns",
     "enumerate_patterns",
     "sample_patterns",

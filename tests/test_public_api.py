@@ -13,9 +13,13 @@ import convexnn_solvers
 
 PUBLIC = [
     "ConvexMLPClassifier",
+    "ConvexMLPClassifierCV",
     "ConvexMLPRegressor",
+    "ConvexMLPRegressorCV",
+    "PathResult",
     "PatternSet",
     "TwoLayerNetwork",
+    "convex_path",
     "count_patterns",
     "enumerate_patterns",
     "sample_patterns",
@@ -39,6 +43,10 @@ REGRESSOR = {
     "verbose": 0,
 }
 CLASSIFIER = REGRESSOR | {"loss": "log_loss", "class_weight": None}
+CROSS_VALIDATED = {"alphas": 30, "eps": 1e-3, "cv": None, "scoring": None}
+REGRESSOR_CV = CROSS_VALIDATED | {k: v for k, v in REGRESSOR.items() if k not in ("alpha", "warm_start")}
+CLASSIFIER_CV = REGRESSOR_CV | {"loss": "log_loss", "class_weight": None}
+CHOICE = {"alpha_", "alphas_", "scores_", "best_score_", "path_"}
 FITTED = {
     "coefs_",
     "intercepts_",
@@ -98,13 +106,18 @@ def test_version():
 
 @pytest.mark.parametrize(
     ("estimator_type", "expected"),
-    [(convexnn.ConvexMLPRegressor, REGRESSOR), (convexnn.ConvexMLPClassifier, CLASSIFIER)],
+    [
+        (convexnn.ConvexMLPRegressor, REGRESSOR),
+        (convexnn.ConvexMLPClassifier, CLASSIFIER),
+        (convexnn.ConvexMLPRegressorCV, REGRESSOR_CV),
+        (convexnn.ConvexMLPClassifierCV, CLASSIFIER_CV),
+    ],
 )
 def test_parameters_of_the_estimators(estimator_type, expected):
     parameters = inspect.signature(estimator_type).parameters
     assert {name: p.default for name, p in parameters.items()} == expected
     positional = [n for n, p in parameters.items() if p.kind is p.POSITIONAL_OR_KEYWORD]
-    assert positional == ["alpha"]
+    assert positional == (["alpha"] if "alpha" in expected else [])
     assert estimator_type().get_params() == expected
 
 
@@ -125,12 +138,43 @@ def test_fitted_attributes(estimator_type):
         assert isinstance(getattr(model, name), float)
 
 
+@pytest.mark.parametrize("estimator_type", [convexnn.ConvexMLPRegressorCV, convexnn.ConvexMLPClassifierCV])
+def test_fitted_attributes_of_the_cross_validated_estimators(estimator_type):
+    model = estimator_type(alphas=2, cv=2)
+    model.fit([[0.0], [1.0], [2.0], [3.0]], [0, 1, 0, 1])
+    expected = FITTED | CHOICE
+    expected |= {"classes_"} if estimator_type is convexnn.ConvexMLPClassifierCV else set()
+    assert {name for name in vars(model) if name.endswith("_")} == expected
+    for name in expected:
+        assert name in estimator_type.__doc__
+    assert isinstance(model.path_, convexnn.PathResult)
+    assert isinstance(model.alpha_, float)
+    assert isinstance(model.best_score_, float)
+
+
+def test_parameters_of_the_path():
+    parameters = inspect.signature(convexnn.convex_path).parameters
+    positional = [n for n, p in parameters.items() if p.kind is p.POSITIONAL_OR_KEYWORD]
+    assert positional == ["X", "y", "patterns"]
+    for name in set(parameters) & set(REGRESSOR_CV):
+        assert parameters[name].default == REGRESSOR_CV[name]
+
+
 @pytest.mark.parametrize("name", all_modules())
 def test_examples_of_docstrings(name):
     result = doctest.testmod(import_module(name), verbose=False)
     assert result.failed == 0
 
 
-@pytest.mark.parametrize("name", ["ConvexMLPRegressor", "ConvexMLPClassifier"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "ConvexMLPRegressor",
+        "ConvexMLPClassifier",
+        "ConvexMLPRegressorCV",
+        "ConvexMLPClassifierCV",
+        "convex_path",
+    ],
+)
 def test_estimators_have_examples(name):
     assert doctest.DocTestFinder().find(getattr(convexnn, name))[0].examples

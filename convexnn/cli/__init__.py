@@ -1,4 +1,4 @@
-"""The command line ``convexnn``: train on a file, list solvers, show results on real data.
+"""The command line ``convexnn``: train on a file, choose a strength, list solvers, show results on real data.
 
 Exit codes: 0 if everything converged, 1 if a fit stopped above its tolerance, 2 for a wrong command or data.
 """
@@ -8,7 +8,7 @@ import sys
 from collections.abc import Callable, Sequence
 
 from convexnn import __version__
-from convexnn.cli import _demo, _fit, _solvers
+from convexnn.cli import _demo, _fit, _path, _solvers
 from convexnn.cli._errors import CommandError
 from convexnn.exceptions import MissingExtraError
 
@@ -52,6 +52,6 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"convexnn {__version__}")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    for module in (_fit, _solvers, _demo):
+    for module in (_fit, _path, _solvers, _demo):
         module.add_command(commands)
     return parser

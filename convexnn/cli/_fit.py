@@ -7,9 +7,10 @@ import time
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 import joblib  # type: ignore[import-untyped]
+from sklearn.base import BaseEstimator
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.model_selection import train_test_split
 from sklearn.pipeline import Pipeline
@@ -25,9 +26,21 @@ from convexnn.patterns.witnesses import ResolutionError
 from convexnn_solvers import SolverError
 from convexnn_solvers.result import relative_gap
 
-__all__ = ["add_command"]
+__all__ = [
+    "Fit",
+    "add_command",
+    "add_data_options",
+    "add_model_options",
+    "add_solver_options",
+    "check_writable",
+    "data_report",
+    "read_task",
+    "save_model",
+    "train",
+]
 
 Estimator = ConvexMLPRegressor | ConvexMLPClassifier
+AnyEstimator = TypeVar("AnyEstimator", bound=BaseEstimator)
 
 
 def add_command(commands: Any) -> None:
@@ -41,16 +54,19 @@ def add_command(commands: Any) -> None:
         epilog="Exit code: 0 converged, 1 not converged, 2 wrong command or data.",
     )
     parser.add_argument("data", metavar="DATA", help=".csv or .parquet table, or .npz archive with X and y")
-    _add_data_options(parser.add_argument_group("data"))
-    _add_model_options(parser.add_argument_group("model"))
-    _add_solver_options(parser.add_argument_group("solver"))
+    add_data_options(parser.add_argument_group("data"))
+    model = parser.add_argument_group("model")
+    model.add_argument("--alpha", type=float, default=1.0, help="regularisation strength (default: 1.0)")
+    add_model_options(model)
+    add_solver_options(parser.add_argument_group("solver"))
     output = parser.add_argument_group("output")
     output.add_argument("--model", metavar="FILE", help="write the trained model there, for joblib.load")
     output.add_argument("--json", metavar="FILE", help="write the result as JSON ('-': print it alone)")
     parser.set_defaults(command=_run)
 
 
-def _add_data_options(group: Any) -> None:
+def add_data_options(group: Any) -> None:
+    """Add what says which data are used and how."""
     group.add_argument("--target", metavar="COLUMN", help="target column of a table (default: the last)")
     group.add_argument(
         "--task",
@@ -67,8 +83,8 @@ def _add_data_options(group: Any) -> None:
     )
 
 
-def _add_model_options(group: Any) -> None:
-    group.add_argument("--alpha", type=float, default=1.0, help="regularisation strength (default: 1.0)")
+def add_model_options(group: Any) -> None:
+    """Add what says which networks are trained; the strength of regularisation is left to the command."""
     losses = sorted(name for name in LOSSES if name != "softmax")
     group.add_argument(
         "--loss", choices=losses, help="default: squared_error for regression, log_loss for classification"
@@ -90,7 +106,8 @@ def _add_model_options(group: Any) -> None:
     group.add_argument("--no-intercept", action="store_true", help="leave the output intercept out")
 
 
-def _add_solver_options(group: Any) -> None:
+def add_solver_options(group: Any) -> None:
+    """Add tolerance, limits and seed."""
     group.add_argument(
         "--solver", default="auto", metavar="NAME", help="see 'convexnn solvers' (default: auto)"
     )
@@ -119,25 +136,22 @@ def _fraction(text: str) -> float:
 
 
 @dataclass(frozen=True, eq=False)
-class _Fit:
+class Fit(Generic[AnyEstimator]):
     """A trained estimator, the model that users get, and what was measured."""
 
-    estimator: Estimator
-    model: Estimator | Pipeline
+    estimator: AnyEstimator
+    model: AnyEstimator | Pipeline
     scores: dict[str, float]
     seconds: float
 
 
 def _run(options: argparse.Namespace) -> int:
-    table = read_table(options.data, options.target)
-    task = choose_task(options.task, table.y)
-    if task == "regression" and table.y.dtype.kind not in "biuf":
-        raise CommandError(f"Regression needs a numeric target. Got {table.target!r} otherwise.")
-    _check_writable(options.model, options.json)
-    fit = _train(table, task, options)
+    table, task = read_task(options)
+    check_writable(options.model, options.json)
+    fit = train(_estimator(task, options), table, task, options)
     report = _report(fit, table, task, options)
     if options.model is not None:
-        _save(fit.model, options.model)
+        save_model(fit.model, options.model)
     if options.json is not None:
         write_json(report, options.json)
     if options.json != "-":
@@ -145,7 +159,16 @@ def _run(options: argparse.Namespace) -> int:
     return 0 if fit.estimator.result_.converged else 1
 
 
-def _check_writable(*destinations: str | None) -> None:
+def read_task(options: argparse.Namespace) -> tuple[Table, str]:
+    """Read the table and settle whether to regress or to classify."""
+    table = read_table(options.data, options.target)
+    task = choose_task(options.task, table.y)
+    if task == "regression" and table.y.dtype.kind not in "biuf":
+        raise CommandError(f"Regression needs a numeric target. Got {table.target!r} otherwise.")
+    return table, task
+
+
+def check_writable(*destinations: str | None) -> None:
     """Raise before the work is done rather than after it."""
     for destination in destinations:
         if destination in (None, "-"):
@@ -155,15 +178,22 @@ def _check_writable(*destinations: str | None) -> None:
             raise CommandError(f"Cannot write {str(path)!r}. Give a file name in a folder that exists.")
 
 
-def _save(model: Any, destination: str) -> None:
+def save_model(model: Any, destination: str) -> None:
+    """Write a model for ``joblib.load``."""
     try:
         joblib.dump(model, destination)
     except OSError as error:
         raise CommandError(f"Cannot write {destination!r}: {error.strerror}.") from error
 
 
-def _train(table: Table, task: str, options: argparse.Namespace) -> _Fit:
-    estimator = _estimator(task, options)
+def train(estimator: AnyEstimator, table: Table, task: str, options: argparse.Namespace) -> Fit[AnyEstimator]:
+    """Fit an estimator, after scaling if asked for, and score it on the samples and on held-out ones.
+
+    Raises
+    ------
+    CommandError
+        If the data or options have no meaning.
+    """
     model = (
         Pipeline([("scale", StandardScaler()), ("network", estimator)]) if options.standardize else estimator
     )
@@ -181,7 +211,7 @@ def _train(table: Table, task: str, options: argparse.Namespace) -> _Fit:
     scores = {"train": float(model.score(X, y))}
     if X_test is not None:
         scores["test"] = float(model.score(X_test, y_test))
-    return _Fit(estimator, model, scores, seconds)
+    return Fit(estimator, model, scores, seconds)
 
 
 def _estimator(task: str, options: argparse.Namespace) -> Estimator:
@@ -215,7 +245,7 @@ def _split(table: Table, task: str, options: argparse.Namespace) -> tuple[Any, A
     return X, X_test, y, y_test
 
 
-def _report(fit: _Fit, table: Table, task: str, options: argparse.Namespace) -> dict[str, Any]:
+def _report(fit: Fit[Estimator], table: Table, task: str, options: argparse.Namespace) -> dict[str, Any]:
     estimator = fit.estimator
     return {
         "objective": estimator.objective_,
@@ -230,17 +260,22 @@ def _report(fit: _Fit, table: Table, task: str, options: argparse.Namespace) -> 
         "seconds": fit.seconds,
         "scores": fit.scores,
         "score": "accuracy" if task == "classification" else "R^2",
-        "data": {
-            "file": str(options.data),
-            "n_samples": len(table.y),
-            "features": table.features,
-            "target": table.target,
-            "test_size": options.test_size,
-            "standardize": options.standardize,
-        },
+        "data": data_report(table, options),
         "task": task,
         "parameters": estimator.get_params(),
         "versions": library_versions(),
+    }
+
+
+def data_report(table: Table, options: argparse.Namespace) -> dict[str, Any]:
+    """Say what the data were and how they were used."""
+    return {
+        "file": str(options.data),
+        "n_samples": len(table.y),
+        "features": table.features,
+        "target": table.target,
+        "test_size": options.test_size,
+        "standardize": options.standardize,
     }
 
 

@@ -1,6 +1,13 @@
 """The scikit-learn estimators."""
 
 from convexnn.estimators._classifier import ConvexMLPClassifier
+from convexnn.estimators._cv_classifier import ConvexMLPClassifierCV
+from convexnn.estimators._cv_regressor import ConvexMLPRegressorCV
 from convexnn.estimators._regressor import ConvexMLPRegressor
 
-__all__ = ["ConvexMLPClassifier", "ConvexMLPRegressor"]
+__all__ = [
+    "ConvexMLPClassifier",
+    "ConvexMLPClassifierCV",
+    "ConvexMLPRegressor",
+    "ConvexMLPRegressorCV",
+]

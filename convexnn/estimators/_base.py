@@ -2,40 +2,48 @@
 
 import math
 import warnings
+from abc import ABC, abstractmethod
 from numbers import Real
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
+from numpy.typing import ArrayLike, NDArray
 from sklearn.base import BaseEstimator
 from sklearn.exceptions import ConvergenceWarning
-from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from convexnn._typing import FloatArray, HiddenBias, RandomState
 from convexnn.activations import Activation, get_activation
-from convexnn.estimators._patterns import PatternChoice, choose_patterns
-from convexnn.estimators._samples import merge_samples
 from convexnn.losses import Loss
 from convexnn.networks import TwoLayerNetwork
 from convexnn.patterns import PatternSet
-from convexnn.programs import (
-    augment,
-    blocks_from_network,
-    check_bias,
-    network_from_blocks,
-    network_weights,
-    two_layer_program,
-)
-from convexnn_solvers import ConvexProgram, SolveResult, solve
+from convexnn.programs import blocks_from_network, check_bias
+from convexnn.programs.pattern_choice import check_patterns_option
+from convexnn.programs.samples import check_sample_weight
+from convexnn.programs.training import NetworkKind, TrainingData, TrainingProblem, training_problem
+from convexnn_solvers import SolveResult, solve
 from convexnn_solvers.result import relative_gap
 
-__all__ = ["BaseConvexMLP"]
+__all__ = ["BaseConvexMLP", "BaseNetworkEstimator"]
 
 
-class BaseConvexMLP(BaseEstimator):
-    """Fit of a two-layer network through its convex program; see the public subclasses."""
+class BaseNetworkEstimator(BaseEstimator, ABC):
+    """An estimator whose fit ends with a two-layer network and its gap.
 
-    # Set by `_fit`.
+    A task (see `NetworkRegressor`, `NetworkClassifier`) validates samples and encodes targets.
+    """
+
+    task: ClassVar[str]
+
+    # Parameters.
+    loss: str | Loss
+    activation: str | Activation
+    patterns: str | int | PatternSet
+    hidden_bias: HiddenBias
+    fit_intercept: bool
+    tol: float
+
+    # Set by `_set_fitted`.
     network_: TwoLayerNetwork
     result_: SolveResult
     patterns_: PatternSet
@@ -48,6 +56,63 @@ class BaseConvexMLP(BaseEstimator):
     dual_gap_: float
     gap_scope_: str
     n_features_in_: int
+
+    @abstractmethod
+    def _validated(self, X: ArrayLike, y: ArrayLike) -> tuple[FloatArray, NDArray[Any]]:
+        """Check samples and targets and remember what prediction needs to know of them."""
+
+    @abstractmethod
+    def _training_data(self, X: FloatArray, y: NDArray[Any], sample_weight: FloatArray) -> TrainingData:
+        """Encode validated targets; changes nothing in the estimator."""
+
+    def _kind(self) -> NetworkKind:
+        return NetworkKind(
+            get_activation(self.activation), self.patterns, self.hidden_bias, self.fit_intercept
+        )
+
+    def _check_options(self, loss: Loss) -> None:
+        """Raise ValueError for parameters without a meaning; what the solver checks is left to it."""
+        if loss.task != self.task:
+            raise ValueError(
+                f"{type(self).__name__} needs a {self.task} loss. "
+                f"Got loss={loss.name!r}, made for {loss.task}."
+            )
+        check_bias(self.hidden_bias, self.fit_intercept, get_activation(self.activation))
+        check_patterns_option(self.patterns)
+
+    def _set_fitted(self, problem: TrainingProblem, result: SolveResult, alpha: float) -> None:
+        """Set the fitted attributes from a solution of the problem at `alpha`."""
+        self.result_ = result
+        self.patterns_ = problem.patterns
+        self.network_ = problem.network(result)
+        self.coefs_ = self.network_.coefs
+        self.intercepts_ = self.network_.intercepts
+        self.n_neurons_ = self.network_.n_neurons
+        self.n_iter_ = result.n_iter
+        self.objective_ = problem.objective(self.network_, alpha)
+        self.dual_objective_ = result.dual_objective
+        self.dual_gap_ = max(0.0, self.objective_ - self.dual_objective_)
+        self.gap_scope_ = problem.gap_scope
+
+    def _complaint(self) -> str:
+        """Say that the gap is above `tol`, and what to try; empty if it is not."""
+        if self.result_.converged:
+            return ""
+        gap = relative_gap(self.objective_, self.dual_objective_)
+        return (
+            f"The relative duality gap is {gap:.2g}, above tol={self.tol:.2g} "
+            f"({self.result_.status.name}). {self.result_.status.value} [{self.result_.message}]"
+        )
+
+    def _outputs(self, X: Any) -> FloatArray:
+        """Raw outputs, shape (n_samples, K), for new data."""
+        check_is_fitted(self)
+        X = validate_data(self, X, dtype=np.float64, reset=False)
+        return self.network_.outputs(X)
+
+
+class BaseConvexMLP(BaseNetworkEstimator):
+    """Fit of a two-layer network through its convex program; see the public subclasses."""
 
     def __init__(
         self,
@@ -82,115 +147,41 @@ class BaseConvexMLP(BaseEstimator):
         self.n_jobs = n_jobs
         self.verbose = verbose
 
-    def _check_options(self, loss: Loss, task: str) -> None:
-        """Raise ValueError for parameters without a meaning; what the solver checks is left to it."""
-        if loss.task != task:
-            raise ValueError(
-                f"{type(self).__name__} needs a {task} loss. Got loss={loss.name!r}, made for {loss.task}."
-            )
-        alpha: Any = self.alpha
-        if isinstance(alpha, bool | np.bool_) or not isinstance(alpha, Real):
-            raise TypeError(f"alpha must be a real number. Got {alpha!r} instead.")
-        if not 0 <= float(alpha) < math.inf:
-            raise ValueError(f"alpha must be finite and >= 0. Got {alpha!r} instead.")
-        check_bias(self.hidden_bias, self.fit_intercept, get_activation(self.activation))
-        option: Any = self.patterns
-        valid = isinstance(option, PatternSet) or option in ("auto", "exact")
-        if isinstance(option, int | np.integer) and not isinstance(option, bool):
-            valid = int(option) >= 1
-        if not valid:
-            raise ValueError(
-                "patterns must be 'auto', 'exact', a positive number of patterns to sample, or a PatternSet. "
-                f"Got {option!r} instead."
-            )
-
-    def _fit(
-        self,
-        X: FloatArray,
-        targets: FloatArray,
-        weight: FloatArray,
-        loss: Loss,
-        classes: tuple[Any, ...] | None = None,
-    ) -> None:
-        """Solve the program of encoded targets ``(n, K)`` and set the fitted attributes."""
-        data = augment(X, self.hidden_bias)
-        samples = merge_samples(X, targets, weight)
-        distinct = augment(samples.X, self.hidden_bias)
-        activation = get_activation(self.activation)
-        choice = choose_patterns(
-            self.patterns,
-            distinct,
-            data,
-            blocks_per_pattern=targets.shape[1] * (1 if activation.gated else 2),
-            random_state=check_random_state(_legacy(self.random_state)),
+    def _fit(self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None) -> None:
+        """Solve the program of the samples and set the fitted attributes."""
+        samples, y = self._validated(X, y)
+        data = self._training_data(samples, y, check_sample_weight(sample_weight, len(samples)))
+        alpha = self._checked_alpha()
+        previous = self._previous(data.targets.shape[1])
+        problem = training_problem(
+            data, self._kind(), alpha=alpha, random_state=self.random_state, previous=previous
         )
-        previous = self._previous(targets.shape[1], activation)
-        patterns = choice.patterns
-        if previous is not None and not choice.complete:
-            weights = network_weights(previous)
-            patterns = patterns.union(PatternSet.from_weights(distinct, weights))
-        program = two_layer_program(
-            samples.X,
-            samples.targets,
-            patterns,
-            alpha=float(self.alpha),
-            loss=loss,
-            activation=activation,
-            hidden_bias=self.hidden_bias,
-            fit_intercept=self.fit_intercept,
-            sample_weight=samples.weight,
-        )
-        self.result_ = self._solve(program, previous)
-        self.patterns_ = PatternSet.from_weights(data, patterns.generators)
-        self._set_network(program, classes)
-        self.objective_ = self.network_.objective(
-            X, targets, alpha=float(self.alpha), loss=loss, sample_weight=weight
-        )
-        self._set_gap(choice)
-
-    def _solve(self, program: ConvexProgram, previous: TwoLayerNetwork | None) -> SolveResult:
-        start = blocks_from_network(program, previous) if previous is not None else None
-        return solve(
-            program,
+        result = solve(
+            problem.program,
             solver=self.solver,
             tol=self.tol,
             max_iter=self.max_iter,
             time_limit=self.time_limit,
             verbose=self.verbose,
-            start=start,
+            start=blocks_from_network(problem.program, previous) if previous is not None else None,
         )
+        self._set_fitted(problem, result, alpha)
+        complaint = self._complaint()
+        if complaint:
+            warnings.warn(complaint, ConvergenceWarning, stacklevel=3)
 
-    def _set_network(self, program: ConvexProgram, classes: tuple[Any, ...] | None) -> None:
-        self.network_ = network_from_blocks(
-            program,
-            self.result_.blocks,
-            self.result_.intercept,
-            hidden_bias=self.hidden_bias,
-            classes=classes,
-        )
-        self.coefs_ = self.network_.coefs
-        self.intercepts_ = self.network_.intercepts
-        self.n_neurons_ = self.network_.n_neurons
-        self.n_iter_ = self.result_.n_iter
+    def _checked_alpha(self) -> float:
+        alpha: Any = self.alpha
+        if isinstance(alpha, bool | np.bool_) or not isinstance(alpha, Real):
+            raise TypeError(f"alpha must be a real number. Got {alpha!r} instead.")
+        if not 0 <= float(alpha) < math.inf:
+            raise ValueError(f"alpha must be finite and >= 0. Got {alpha!r} instead.")
+        return float(alpha)
 
-    def _set_gap(self, choice: PatternChoice) -> None:
-        """Compare the network's own objective with the lower bound and warn if the gap is above `tol`."""
-        self.dual_objective_ = self.result_.dual_objective
-        self.dual_gap_ = max(0.0, self.objective_ - self.dual_objective_)
-        certified = choice.complete and self.network_.n_outputs == 1 and self.network_.gates is None
-        self.gap_scope_ = "global" if certified else "patterns"
-        gap = relative_gap(self.objective_, self.dual_objective_)
-        if not self.result_.converged:
-            warnings.warn(
-                f"The relative duality gap is {gap:.2g}, above tol={self.tol:.2g} "
-                f"({self.result_.status.name}). {self.result_.status.value} [{self.result_.message}]",
-                ConvergenceWarning,
-                stacklevel=4,
-            )
-
-    def _previous(self, n_outputs: int, activation: Activation) -> TwoLayerNetwork | None:
+    def _previous(self, n_outputs: int) -> TwoLayerNetwork | None:
         """Return the last fit's network, if a warm start is asked for and the program is of the same kind."""
         network = getattr(self, "network_", None)
+        activation = get_activation(self.activation)
         if not self.warm_start or network is None or network.n_neurons == 0:
             return None
         same = (network.n_features, network.n_outputs, network.activation, network.hidden_bias) == (
@@ -200,16 +191,3 @@ class BaseConvexMLP(BaseEstimator):
             self.hidden_bias,
         )
         return network if same and not activation.gated else None
-
-    def _outputs(self, X: Any) -> FloatArray:
-        """Raw outputs, shape (n_samples, K), for new data."""
-        check_is_fitted(self)
-        X = validate_data(self, X, dtype=np.float64, reset=False)
-        return self.network_.outputs(X)
-
-
-def _legacy(random_state: RandomState) -> int | np.random.RandomState | None:
-    """Scikit-learn takes no numpy Generator; draw a seed from one."""
-    if isinstance(random_state, np.random.Generator):
-        return int(random_state.integers(2**31))
-    return random_state

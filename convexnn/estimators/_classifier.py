@@ -1,6 +1,6 @@
-"""`ConvexMLPClassifier`."""
+"""`ConvexMLPClassifier`, and what all classifiers share."""
 
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -13,22 +13,132 @@ from sklearn.utils.validation import column_or_1d, validate_data
 
 from convexnn._typing import FloatArray, HiddenBias, RandomState
 from convexnn.activations import Activation
-from convexnn.estimators._base import BaseConvexMLP
-from convexnn.estimators._samples import check_sample_weight
-from convexnn.losses import LogLoss, Loss, Softmax, encode_targets, get_loss
+from convexnn.estimators._base import BaseConvexMLP, BaseNetworkEstimator
+from convexnn.losses import LogLoss, Loss, Softmax, get_loss
 from convexnn.patterns import PatternSet
+from convexnn.programs.samples import check_sample_weight
+from convexnn.programs.training import TrainingData, encode_classes
 
-__all__ = ["ConvexMLPClassifier"]
+__all__ = ["ConvexMLPClassifier", "NetworkClassifier"]
 
 
-def _is_probabilistic(estimator: "ConvexMLPClassifier") -> bool:
+def _is_probabilistic(estimator: "NetworkClassifier") -> bool:
     loss = estimator.loss
     if loss == LogLoss.name or isinstance(loss, LogLoss | Softmax):
         return True
     raise AttributeError(f"Probabilities need loss='log_loss'. Got loss={loss!r}.")
 
 
-class ConvexMLPClassifier(ClassifierMixin, BaseConvexMLP):
+class NetworkClassifier(ClassifierMixin, BaseNetworkEstimator):
+    """The task of classification: one output for two classes, otherwise one for each."""
+
+    task: ClassVar[str] = "classification"
+    class_weight: dict[Any, float] | str | None
+    classes_: NDArray[Any]
+
+    def _validated(self, X: ArrayLike, y: ArrayLike) -> tuple[FloatArray, NDArray[Any]]:
+        data, y = validate_data(self, X, y, dtype=np.float64)
+        labels: NDArray[Any] = column_or_1d(y, warn=True)
+        check_classification_targets(labels)
+        self.classes_ = np.unique(labels)
+        return data, labels
+
+    def _training_data(self, X: FloatArray, y: NDArray[Any], sample_weight: FloatArray) -> TrainingData:
+        classes, indices = np.unique(y, return_inverse=True)
+        weight = self._weights(y, classes, indices, sample_weight)
+        loss = get_loss(self.loss, 1 if len(classes) == 2 else len(classes))
+        self._check_options(loss)
+        targets = encode_classes(loss, indices, len(classes))
+        return TrainingData(X, targets, weight, loss, tuple(classes.tolist()))
+
+    def _weights(
+        self,
+        labels: NDArray[Any],
+        classes: NDArray[Any],
+        indices: NDArray[np.intp],
+        sample_weight: FloatArray,
+    ) -> FloatArray:
+        """Sample weights times class weights, after checking that there are classes to tell apart."""
+        if len(classes) < 2:
+            raise ValueError(
+                "A classifier needs samples of at least two classes. "
+                f"Got one class only: {classes.tolist()}; check the labels."
+            )
+        weight = sample_weight
+        if self.class_weight is not None:
+            weight = check_sample_weight(
+                weight * compute_sample_weight(self.class_weight, labels), len(labels)
+            )
+        empty = np.bincount(indices, weights=weight) == 0
+        if empty.any():
+            raise ValueError(
+                f"All samples of the class(es) {classes[empty].tolist()} have weight zero, so nothing "
+                "holds their score back. Give them a positive weight or leave the samples out."
+            )
+        return weight
+
+    def decision_function(self, X: ArrayLike) -> FloatArray:
+        """Raw network outputs.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+
+        Returns
+        -------
+        ndarray of shape (n_samples,) or (n_samples, n_classes)
+            For two classes one number, positive for ``classes_[1]``.
+        """
+        outputs = self._outputs(X)
+        return outputs[:, 0] if outputs.shape[1] == 1 else outputs
+
+    def predict(self, X: ArrayLike) -> NDArray[Any]:
+        """Predict labels: the class of the largest output.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+
+        Returns
+        -------
+        ndarray of shape (n_samples,)
+        """
+        outputs = self._outputs(X)
+        indices = (outputs[:, 0] > 0).astype(np.intp) if outputs.shape[1] == 1 else outputs.argmax(axis=1)
+        labels: NDArray[Any] = self.classes_[indices]
+        return labels
+
+    @available_if(_is_probabilistic)
+    def predict_proba(self, X: ArrayLike) -> FloatArray:
+        """Class probabilities; with ``loss="log_loss"`` only.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+
+        Returns
+        -------
+        ndarray of shape (n_samples, n_classes)
+            In the order of ``classes_``.
+        """
+        outputs = self._outputs(X)
+        if outputs.shape[1] > 1:
+            probabilities: FloatArray = softmax(outputs, axis=1)
+            return probabilities
+        positive = expit(outputs[:, 0])
+        return np.column_stack([expit(-outputs[:, 0]), positive])
+
+    @available_if(_is_probabilistic)
+    def predict_log_proba(self, X: ArrayLike) -> FloatArray:
+        """Logarithm of `predict_proba`, computed from the outputs; parameters as there."""
+        outputs = self._outputs(X)
+        if outputs.shape[1] > 1:
+            return outputs - np.logaddexp.reduce(outputs, axis=1, keepdims=True)
+        margin = outputs[:, 0]
+        return -np.column_stack([np.logaddexp(0, margin), np.logaddexp(0, -margin)])
+
+
+class ConvexMLPClassifier(NetworkClassifier, BaseConvexMLP):
     """Two-layer network classification, trained to a certified gap by convex optimisation.
 
     Minimises the ``F`` of `ConvexMLPRegressor` with a classification loss: one output and labels ``-1, +1``
@@ -70,8 +180,6 @@ patterns_, result_, n_iter_, n_features_in_, feature_names_in_
     >>> model.predict([[0.0], [3.0]])
     array(['in', 'out'], dtype='<U3')
     """
-
-    classes_: NDArray[Any]
 
     def __init__(
         self,
@@ -140,96 +248,5 @@ patterns_, result_, n_iter_, n_features_in_, feature_names_in_
         ConvergenceWarning
             If the gap is above `tol`; the best network found is kept.
         """
-        data, y = validate_data(self, X, y, dtype=np.float64)
-        labels = column_or_1d(y, warn=True)
-        check_classification_targets(labels)
-        self.classes_, indices = np.unique(labels, return_inverse=True)
-        weight = self._weights(labels, indices, sample_weight)
-        n_outputs = 1 if len(self.classes_) == 2 else len(self.classes_)
-        loss = get_loss(self.loss, n_outputs)
-        self._check_options(loss, "classification")
-        targets = encode_targets(loss, 2 * indices - 1 if n_outputs == 1 else indices, n_outputs)
-        self._fit(data, targets, weight, loss, tuple(self.classes_.tolist()))
+        self._fit(X, y, sample_weight)
         return self
-
-    def _weights(
-        self, labels: NDArray[Any], indices: NDArray[np.intp], sample_weight: ArrayLike | None
-    ) -> FloatArray:
-        """Sample weights times class weights, after checking that there are classes to tell apart."""
-        if len(self.classes_) < 2:
-            raise ValueError(
-                "A classifier needs samples of at least two classes. "
-                f"Got one class only: {self.classes_.tolist()}; check the labels."
-            )
-        weight = check_sample_weight(sample_weight, len(labels))
-        if self.class_weight is not None:
-            weight = check_sample_weight(
-                weight * compute_sample_weight(self.class_weight, labels), len(labels)
-            )
-        empty = np.bincount(indices, weights=weight) == 0
-        if empty.any():
-            raise ValueError(
-                f"All samples of the class(es) {self.classes_[empty].tolist()} have weight zero, so nothing "
-                "holds their score back. Give them a positive weight or leave the samples out."
-            )
-        return weight
-
-    def decision_function(self, X: ArrayLike) -> FloatArray:
-        """Raw network outputs.
-
-        Parameters
-        ----------
-        X : array-like of shape (n_samples, n_features)
-
-        Returns
-        -------
-        ndarray of shape (n_samples,) or (n_samples, n_classes)
-            For two classes one number, positive for ``classes_[1]``.
-        """
-        outputs = self._outputs(X)
-        return outputs[:, 0] if outputs.shape[1] == 1 else outputs
-
-    def predict(self, X: ArrayLike) -> NDArray[Any]:
-        """Predict labels: the class of the largest output.
-
-        Parameters
-        ----------
-        X : array-like of shape (n_samples, n_features)
-
-        Returns
-        -------
-        ndarray of shape (n_samples,)
-        """
-        outputs = self._outputs(X)
-        indices = (outputs[:, 0] > 0).astype(np.intp) if outputs.shape[1] == 1 else outputs.argmax(axis=1)
-        labels: NDArray[Any] = self.classes_[indices]
-        return labels
-
-    @available_if(_is_probabilistic)
-    def predict_proba(self, X: ArrayLike) -> FloatArray:
-        """Class probabilities; with ``loss="log_loss"`` only.
-
-        Parameters
-        ----------
-        X : array-like of shape (n_samples, n_features)
-
-        Returns
-        -------
-        ndarray of shape (n_samples, n_classes)
-            In the order of ``classes_``.
-        """
-        outputs = self._outputs(X)
-        if outputs.shape[1] > 1:
-            probabilities: FloatArray = softmax(outputs, axis=1)
-            return probabilities
-        positive = expit(outputs[:, 0])
-        return np.column_stack([expit(-outputs[:, 0]), positive])
-
-    @available_if(_is_probabilistic)
-    def predict_log_proba(self, X: ArrayLike) -> FloatArray:
-        """Logarithm of `predict_proba`, computed from the outputs; parameters as there."""
-        outputs = self._outputs(X)
-        if outputs.shape[1] > 1:
-            return outputs - np.logaddexp.reduce(outputs, axis=1, keepdims=True)
-        margin = outputs[:, 0]
-        return -np.column_stack([np.logaddexp(0, margin), np.logaddexp(0, -margin)])

@@ -1,21 +1,60 @@
-"""`ConvexMLPRegressor`."""
+"""`ConvexMLPRegressor`, and what all regressors share."""
 
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 from sklearn.base import RegressorMixin
 from sklearn.utils.validation import validate_data
 
 from convexnn._typing import FloatArray
-from convexnn.estimators._base import BaseConvexMLP
-from convexnn.estimators._samples import check_sample_weight
+from convexnn.estimators._base import BaseConvexMLP, BaseNetworkEstimator
 from convexnn.losses import get_loss
+from convexnn.programs.training import TrainingData
 
-__all__ = ["ConvexMLPRegressor"]
+__all__ = ["ConvexMLPRegressor", "NetworkRegressor"]
 
 
-class ConvexMLPRegressor(RegressorMixin, BaseConvexMLP):
+class NetworkRegressor(RegressorMixin, BaseNetworkEstimator):
+    """The task of regression: real targets, one or several outputs."""
+
+    task: ClassVar[str] = "regression"
+
+    def _validated(self, X: ArrayLike, y: ArrayLike) -> tuple[FloatArray, NDArray[Any]]:
+        data, y = validate_data(self, X, y, dtype=np.float64, multi_output=True, y_numeric=True)
+        targets = np.asarray(y, dtype=np.float64)
+        self._single_output = targets.ndim == 1
+        return data, targets
+
+    def _training_data(self, X: FloatArray, y: NDArray[Any], sample_weight: FloatArray) -> TrainingData:
+        targets = y.reshape(len(X), -1)
+        loss = get_loss(self.loss, targets.shape[1])
+        self._check_options(loss)
+        return TrainingData(X, targets, sample_weight, loss)
+
+    def predict(self, X: ArrayLike) -> FloatArray:
+        """Predict targets.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+
+        Returns
+        -------
+        ndarray of shape (n_samples,) or (n_samples, n_outputs)
+            Of the shape that ``y`` had in `fit`.
+        """
+        outputs = self._outputs(X)
+        return outputs[:, 0] if self._single_output else outputs
+
+    def __sklearn_tags__(self) -> Any:
+        """Several outputs are accepted."""
+        tags = super().__sklearn_tags__()
+        tags.target_tags.multi_output = True
+        return tags
+
+
+class ConvexMLPRegressor(NetworkRegressor, BaseConvexMLP):
     """Two-layer network regression, trained to a certified gap by convex optimisation.
 
     Minimises, with **sums, not means**::
@@ -132,32 +171,5 @@ class ConvexMLPRegressor(RegressorMixin, BaseConvexMLP):
         ConvergenceWarning
             If the gap is above `tol`; the best network found is kept.
         """
-        data, y = validate_data(self, X, y, dtype=np.float64, multi_output=True, y_numeric=True)
-        targets = np.asarray(y, dtype=np.float64)
-        self._single_output = targets.ndim == 1
-        targets = targets.reshape(len(data), -1)
-        loss = get_loss(self.loss, targets.shape[1])
-        self._check_options(loss, "regression")
-        self._fit(data, targets, check_sample_weight(sample_weight, len(data)), loss)
+        self._fit(X, y, sample_weight)
         return self
-
-    def predict(self, X: ArrayLike) -> FloatArray:
-        """Predict targets.
-
-        Parameters
-        ----------
-        X : array-like of shape (n_samples, n_features)
-
-        Returns
-        -------
-        ndarray of shape (n_samples,) or (n_samples, n_outputs)
-            Of the shape that ``y`` had in `fit`.
-        """
-        outputs = self._outputs(X)
-        return outputs[:, 0] if self._single_output else outputs
-
-    def __sklearn_tags__(self) -> Any:
-        """Several outputs are accepted."""
-        tags = super().__sklearn_tags__()
-        tags.target_tags.multi_output = True
-        return tags

@@ -4,23 +4,21 @@ The hyperplanes :math:`x_i \cdot u = 0` of the non-zero rows cut the space of hi
 on each of which a ReLU layer is linear. A `PatternSet` lists cells by packed sign vectors with an
 interior witness each; `enumerate_patterns` lists all, `sample_patterns` some, and `count_patterns` bounds how
 many exist.
-`pack_bits`, `unpack_bits`, `masked_sum`, `mask_vector` and `apply_patterns` are what a design operator needs to read them.
+`pack_bits`, `unpack_bits` and `apply_patterns` are what a design operator needs to read them.
 """
 
 from convexnn.patterns._bits import pack_bits, unpack_bits
-from convexnn.patterns._products import apply_patterns, mask_vector, masked_sum
+from convexnn.patterns._products import apply_patterns
 from convexnn.patterns.count import count_patterns
 from convexnn.patterns.enumerate import enumerate_patterns
 from convexnn.patterns.pattern_set import PatternSet
 from convexnn.patterns.sample import sample_patterns
 
 __all__ = [
-    "apply_patterns",
     "PatternSet",
+    "apply_patterns",
     "count_patterns",
     "enumerate_patterns",
-    "mask_vector",
-    "masked_sum",
     "pack_bits",
     "sample_patterns",
     "unpack_bits",

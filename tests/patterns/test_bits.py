@@ -4,7 +4,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 
-from convexnn.patterns import mask_vector, masked_sum, pack_bits, unpack_bits
+from convexnn.patterns import apply_patterns, pack_bits, unpack_bits
 from convexnn.patterns._bits import match_rows, pack_signs, unique_rows
 
 dense_patterns = arrays(np.bool_, array_shapes(min_dims=2, max_dims=2, max_side=140))
@@ -55,13 +55,12 @@ def test_pack_signs(n_samples):
     assert pack_signs(values, tolerance, np.full(7, 1e7))[1].all()
 
 
-@pytest.mark.parametrize(("n_patterns", "n_samples"), [(0, 5), (1, 1), (3, 64), (20, 65), (9, 300)])
-def test_masked_products_agree_with_dense_ones_and_are_adjoint(n_patterns, n_samples):
+@pytest.mark.parametrize(("n_rows", "n_samples"), [(0, 5), (1, 1), (3, 64), (20, 65), (9, 300)])
+def test_apply_patterns_multiplies_by_the_slopes_of_each_rows_owner(n_rows, n_samples):
     rng = np.random.default_rng(n_samples)
-    dense = rng.random((n_patterns, n_samples)) < 0.5
-    values, theta = rng.standard_normal((n_patterns, n_samples)), rng.standard_normal(n_samples)
-    bits = pack_bits(dense)
-    forward, adjoint = masked_sum(bits, values), mask_vector(bits, theta)
-    np.testing.assert_allclose(forward, np.einsum("in,in->n", dense, values), rtol=0, atol=1e-13)
-    assert (adjoint == dense * theta).all()
-    assert forward @ theta == pytest.approx(np.vdot(adjoint, values), rel=1e-12)
+    dense = rng.random((7, n_samples)) < 0.5
+    owners = rng.integers(0, 7, n_rows)
+    values = rng.standard_normal((n_rows, n_samples))
+    expected = np.where(dense[owners], 1.5, -0.25) * values
+    apply_patterns(pack_bits(dense), owners, 1.5, -0.25, values)
+    np.testing.assert_array_equal(values, expected)

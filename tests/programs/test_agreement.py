@@ -17,7 +17,9 @@ MODES = [
     for bias, intercept in BIASES
     if not (layer.gated and bias == "free")
 ]
-BACKENDS = ["ecos", "scs", "cvxpy", "cvxpy:ECOS", "cvxpy:SCS"]
+BACKENDS = ["native", "clarabel", "ecos", "scs", "cvxpy", "cvxpy:ECOS", "cvxpy:SCS"]
+SMOOTH = [name for name, loss in LOSSES.items() if loss.is_smooth]
+BOTH = [(loss, "auto") for loss in LOSSES] + [(loss, "clarabel") for loss in SMOOTH]
 
 
 def assert_same_optimum(case, *, solver="auto", tol=1e-8, accuracy=1e-6, **options):
@@ -30,19 +32,23 @@ def assert_same_optimum(case, *, solver="auto", tol=1e-8, accuracy=1e-6, **optio
     return result
 
 
-@pytest.mark.parametrize("loss", LOSSES)
+@pytest.mark.parametrize(("loss", "solver"), BOTH)
 @pytest.mark.parametrize(("activation", "hidden_bias", "fit_intercept"), MODES)
-def test_every_loss_activation_and_bias(loss, activation, hidden_bias, fit_intercept):
+def test_every_loss_activation_and_bias(loss, solver, activation, hidden_bias, fit_intercept):
     case = draw_case(
         3, loss=loss, activation=activation, hidden_bias=hidden_bias, fit_intercept=fit_intercept
     )
-    assert_same_optimum(case)
+    result = assert_same_optimum(case, solver=solver)
+    assert result.solver == ("native" if solver == "auto" and loss in SMOOTH else "clarabel")
 
 
 @pytest.mark.parametrize("solver", BACKENDS)
 @pytest.mark.parametrize("loss", LOSSES)
 def test_every_backend_and_loss(loss, solver):
-    pytest.importorskip(solver.rpartition(":")[2].lower())
+    if solver == "native" and loss not in SMOOTH:
+        pytest.skip("the native solver is for smooth losses")
+    if solver != "native":
+        pytest.importorskip(solver.rpartition(":")[2].lower())
     case = draw_case(5, loss=loss, activation="leaky_relu", hidden_bias="free", n=6)
     assert_same_optimum(case, solver=solver, tol=1e-6, accuracy=2e-6)
 
@@ -112,7 +118,7 @@ def check_random_program(data, losses):
         kinds=data.draw(st.lists(st.sampled_from(DEGENERACIES), max_size=4)),
     )
     program, optimum = case.program(), case.optimum()
-    result = solve(program, tol=1e-7)
+    result = solve(program, solver=data.draw(st.sampled_from(["auto", "clarabel"])), tol=1e-7)
     # Of an optimum near zero (interpolated targets) the restatement knows its absolute accuracy only.
     resolution = 1e-8 + 1e-9 * program.objective(program.zeros(), np.zeros(program.n_outputs))
     assert result.objective == pytest.approx(optimum, rel=1e-6, abs=resolution)

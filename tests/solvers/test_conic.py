@@ -214,7 +214,9 @@ SCALES = [1e-8, 1e-4, 1e-2, 1e2, 1e4, 1e8]
 def test_scale_of_the_data_is_absorbed_by_alpha(loss, hidden_bias, scale):
     # Slopes v / scale on scale * X have the same outputs, and scale * alpha the same penalty.
     case = draw_case(7, loss=loss, hidden_bias=hidden_bias, n=10, alpha=0.1)
-    plain, other = (solve(c.program(), tol=1e-5) for c in (case, with_scaled_data(case, scale)))
+    plain, other = (
+        solve(c.program(), solver="clarabel", tol=1e-5) for c in (case, with_scaled_data(case, scale))
+    )
     assert plain.blocks.any()
     assert other.status is Status.CONVERGED, other
     assert other.objective == pytest.approx(plain.objective, rel=2e-5)
@@ -237,7 +239,7 @@ def with_scaled_data(case, scale):
 def test_scale_of_the_targets_squares_the_objective(hidden_bias, activation, scale):
     case = draw_case(8, hidden_bias=hidden_bias, activation=activation, n=10, alpha=0.1)
     scaled = case.but(y=scale * case.y, alpha=scale * case.alpha)
-    plain, other = (solve(c.program(), tol=1e-6) for c in (case, scaled))
+    plain, other = (solve(c.program(), solver="clarabel", tol=1e-6) for c in (case, scaled))
     assert other.status is Status.CONVERGED, other
     assert other.objective == pytest.approx(scale**2 * plain.objective, rel=2e-6)
 
@@ -249,7 +251,7 @@ def test_scales_of_data_and_targets_together(solver, data, targets):
     case = draw_case(9, hidden_bias="none", n=10, alpha=0.1)
     scaled = with_scaled_data(case.but(y=targets * case.y, alpha=targets * case.alpha), data)
     tol = {"scs": 1e-4}.get(solver, 1e-5)  # a splitting method; it stalls near 1e-5 on this problem
-    plain = solve(case.program(), tol=tol)
+    plain = solve(case.program(), solver="clarabel", tol=tol)
     other = solve(scaled.program(), solver=solver, tol=tol)
     assert other.status is Status.CONVERGED, other
     assert other.objective == pytest.approx(targets**2 * plain.objective, rel=2 * tol)
@@ -260,7 +262,7 @@ def test_scales_of_data_and_targets_together(solver, data, targets):
 def test_weights_of_every_scale(loss, scale):
     case = draw_case(10, loss=loss, n=10, alpha=0.1)
     scaled = case.but(sample_weight=scale * case.sample_weight, alpha=scale * case.alpha)
-    plain, other = (solve(c.program(), tol=1e-6) for c in (case, scaled))
+    plain, other = (solve(c.program(), solver="clarabel", tol=1e-6) for c in (case, scaled))
     assert other.status is Status.CONVERGED, other
     assert other.objective == pytest.approx(scale * plain.objective, rel=2e-6)
 
@@ -282,7 +284,9 @@ def test_working_sets_and_whole_programs_agree(loss, activation, hidden_bias, n_
     )
     program = case.program()
     assert program.design.n_blocks == 120
-    parts, whole = (solve(program, tol=1e-6, working_set=chosen) for chosen in (True, False))
+    parts, whole = (
+        solve(program, solver="clarabel", tol=1e-6, working_set=chosen) for chosen in (True, False)
+    )
     assert parts.status is whole.status is Status.CONVERGED
     assert "round" in parts.message
     assert "round" not in whole.message
@@ -299,7 +303,9 @@ def test_working_sets_and_whole_programs_agree(loss, activation, hidden_bias, n_
 def test_working_sets_on_random_programs(seed, activation):
     case = draw_case(seed, activation=activation, n=12, d=2, n_patterns=80, alpha=0.05)
     program = case.program()
-    parts, whole = (solve(program, tol=1e-7, working_set=chosen) for chosen in (True, False))
+    parts, whole = (
+        solve(program, solver="clarabel", tol=1e-7, working_set=chosen) for chosen in (True, False)
+    )
     assert parts.status is Status.CONVERGED
     assert parts.objective == pytest.approx(whole.objective, rel=1e-6)
 
@@ -308,7 +314,7 @@ def test_more_patterns_never_raise_the_optimum():
     case = draw_case(13, n=11, alpha=0.1)
     every = enumerate_patterns(augment(case.X, "penalized"))
     results = [
-        solve(case.but(patterns=every.take(np.arange(size))).program(), tol=1e-8)
+        solve(case.but(patterns=every.take(np.arange(size))).program(), solver="clarabel", tol=1e-8)
         for size in (2, 8, 32, len(every))
     ]
     for fewer, more in pairwise(results):

@@ -10,7 +10,7 @@ from convexnn.programs import augment
 from convexnn_solvers import Status, solve
 from program_cases import LAYERS, Case, some_patterns
 
-BACKENDS = ["clarabel", "ecos", "scs", "cvxpy"]
+BACKENDS = ["native", "clarabel", "ecos", "scs", "cvxpy"]
 
 
 def priced(case, theta):
@@ -108,10 +108,11 @@ MODES = [
 ]
 
 
+@pytest.mark.parametrize("solver", ["native", "clarabel"])
 @pytest.mark.parametrize("n_outputs", [1, 2])
 @pytest.mark.parametrize("seed", range(4))
 @pytest.mark.parametrize(("activation", "hidden_bias", "fit_intercept"), MODES)
-def test_planted_optimum_of_squared_error(activation, hidden_bias, fit_intercept, seed, n_outputs):
+def test_planted_optimum_of_squared_error(activation, hidden_bias, fit_intercept, seed, n_outputs, solver):
     case, theta, optimum = planted(
         seed,
         loss=SquaredError(),
@@ -121,7 +122,7 @@ def test_planted_optimum_of_squared_error(activation, hidden_bias, fit_intercept
         n_outputs=n_outputs,
     )
     program = case.program()
-    result = solve(program, tol=1e-9)
+    result = solve(program, solver=solver, tol=1e-9)
     assert result.status is Status.CONVERGED, result.message
     assert result.objective == pytest.approx(optimum, rel=1e-8)
     assert result.dual_objective == pytest.approx(optimum, rel=1e-8)
@@ -137,7 +138,10 @@ def test_planted_optimum_of_squared_error(activation, hidden_bias, fit_intercept
 @pytest.mark.parametrize("solver", BACKENDS)
 @pytest.mark.parametrize("loss", [SquaredError(), Huber(1.5), AbsoluteError()], ids=lambda loss: loss.name)
 def test_planted_optimum_by_every_backend(loss, solver):
-    pytest.importorskip(solver)
+    if solver == "native" and not loss.is_smooth:
+        pytest.skip("the native solver is for smooth losses")
+    if solver != "native":
+        pytest.importorskip(solver)
     case, _, optimum = planted(
         9, loss=loss, activation="relu", hidden_bias="penalized", fit_intercept=True, weights=False
     )
@@ -171,8 +175,10 @@ def test_two_opposite_neurons(activation):
     assert result.dual_objective == pytest.approx(optimum, rel=1e-8)
 
 
-@pytest.mark.parametrize("working_set", [True, False])
-def test_planted_optimum_among_many_blocks(working_set):
+@pytest.mark.parametrize(
+    ("solver", "working_set"), [("native", True), ("clarabel", True), ("clarabel", False)]
+)
+def test_planted_optimum_among_many_blocks(solver, working_set):
     rng = np.random.default_rng(6)
     X = rng.normal(size=(15, 3))
     patterns = enumerate_patterns(X)
@@ -186,7 +192,7 @@ def test_planted_optimum_among_many_blocks(working_set):
     blocks = program.zeros()
     blocks[s, 0, i] = 3.0 * u
     y = program.outputs(blocks, np.zeros(1)) + theta[:, None]
-    result = solve(case.but(alpha=alpha, y=y).program(), tol=1e-8, working_set=working_set)
+    result = solve(case.but(alpha=alpha, y=y).program(), solver=solver, tol=1e-8, working_set=working_set)
     optimum = 0.5 * float(theta @ theta) + 3.0 * alpha
     assert result.status is Status.CONVERGED
     assert result.objective == pytest.approx(optimum, rel=1e-8)

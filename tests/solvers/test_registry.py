@@ -20,7 +20,8 @@ from convexnn_solvers import (
 )
 from program_cases import draw_case
 
-BUILT_IN = ["clarabel", "cvxpy", "ecos", "scs"]
+BUILT_IN = ["clarabel", "cvxpy", "ecos", "native", "scs"]
+OTHERS_PACKAGES = [name for name in BUILT_IN if name != "native"]
 
 
 @pytest.fixture(autouse=True)
@@ -44,7 +45,7 @@ def install(tmp_path, monkeypatch, entries, *, distribution="fake", modules=None
 
 def test_known_and_available_names():
     assert set(BUILT_IN) <= set(registry.known_solvers())
-    installed = [name for name in BUILT_IN if importlib.util.find_spec(name)]
+    installed = [name for name in BUILT_IN if name == "native" or importlib.util.find_spec(name)]
     assert [name for name in available_solvers() if name in BUILT_IN] == installed
     assert available_solvers() == sorted(available_solvers())
     assert convexnn_solvers.available_solvers is available_solvers
@@ -61,7 +62,7 @@ def test_unknown_names_list_the_known_ones(name):
     assert isinstance(caught.value, SolverError)
 
 
-@pytest.mark.parametrize("name", BUILT_IN)
+@pytest.mark.parametrize("name", OTHERS_PACKAGES)
 def test_missing_packages_come_with_the_pip_line(name, monkeypatch):
     find = importlib.util.find_spec
     base = importlib.import_module("convexnn_solvers.backends.base")
@@ -73,14 +74,63 @@ def test_missing_packages_come_with_the_pip_line(name, monkeypatch):
     assert str(available_solvers()) in str(caught.value)
 
 
-def test_auto_is_clarabel():
-    assert registry.get_backend("auto").name == "clarabel"
+@pytest.mark.parametrize(
+    "loss",
+    ["squared_error", "huber", "squared_hinge", "log_loss", "softmax"],
+)
+def test_auto_is_native_and_then_clarabel_for_smooth_losses(loss):
+    program = draw_case(0, loss=loss, alpha=0.05).program()
+    assert registry.automatic(program) == ["native", "clarabel"]
+    assert solve(program).solver == "native"
+
+
+@pytest.mark.parametrize(
+    ("loss", "alpha"),
+    [("hinge", 0.05), ("absolute_error", 0.05), ("squared_error", 0.0), ("huber", 0.0)],
+)
+def test_auto_is_clarabel_for_kinked_losses_and_without_regularisation(loss, alpha):
+    program = draw_case(0, loss=loss, alpha=alpha).program()
+    assert registry.automatic(program) == ["clarabel"]
+    assert solve(program).solver == "clarabel"
+
+
+def test_auto_falls_back_to_clarabel_where_the_native_solver_is_stuck(monkeypatch):
+    monkeypatch.setitem(registry._BUILT_IN, "native", "solver_fakes:Lying")
+    program = draw_case(0, alpha=0.05).program()
+    alone = solve(program, solver="clarabel", tol=1e-7)
+    result = solve(program, tol=1e-7)
+    assert result.solver == "clarabel"
+    assert result.status is Status.CONVERGED
+    assert result.n_iter > alone.n_iter  # the fake claims 7 iterations, and they count
+    assert result.objective == pytest.approx(alone.objective, rel=1e-7)
+    # Named by itself it is not helped out.
+    stuck = solve(program, solver="native", tol=1e-7)
+    assert stuck.solver == "lying"
+    assert stuck.status is Status.INACCURATE
+
+
+@pytest.mark.parametrize(
+    ("fake", "options", "status"),
+    [
+        ("Lying", {"max_iter": 7}, Status.ITERATION_LIMIT),
+        ("Interrupted", {}, Status.INTERRUPTED),
+    ],
+)
+def test_auto_does_not_fall_back_beyond_a_limit_or_an_interruption(monkeypatch, fake, options, status):
+    monkeypatch.setitem(registry._BUILT_IN, "native", f"solver_fakes:{fake}")
+    result = solve(draw_case(0, alpha=0.05).program(), tol=1e-7, **options)
+    assert result.solver == fake.lower()
+    assert result.status is status
+
+
+def test_a_name_without_a_colon_has_no_variant():
     assert registry.get_backend("clarabel").variant == ""
 
 
-@pytest.mark.parametrize("name", ["clarabel", "ecos", "scs"])
+@pytest.mark.parametrize("name", ["clarabel", "ecos", "native", "scs"])
 def test_variants_are_of_cvxpy_only(name):
-    pytest.importorskip(name)
+    if name not in available_solvers():
+        pytest.skip(f"{name} is not installed")
     with pytest.raises(UnsupportedProgramError, match=r"no variants; got 'foo'"):
         solve(draw_case(0).program(), solver=f"{name}:foo")
 
@@ -96,9 +146,10 @@ def test_variants_ignore_case():
     assert solve(draw_case(0).program(), solver="cvxpy:clarabel").status is Status.CONVERGED
 
 
-@pytest.mark.parametrize("solver", ["clarabel", "ecos", "scs", "cvxpy"])
+@pytest.mark.parametrize("solver", BUILT_IN)
 def test_unknown_native_options_are_refused(solver):
-    pytest.importorskip(solver)
+    if solver not in available_solvers():
+        pytest.skip(f"{solver} is not installed")
     with pytest.raises(UnsupportedProgramError, match="nonesuch"):
         solve(draw_case(0, alpha=0.05).program(), solver=solver, nonesuch=1)
 
@@ -117,8 +168,8 @@ def test_native_options_arrive(solver, option):
 
 def test_clarabel_takes_its_own_settings():
     program = draw_case(0, alpha=0.05).program()
-    coarse = solve(program, tol=1e-12, tol_gap_abs=1e-1, tol_gap_rel=1e-1, tol_feas=1e-1)
-    fine = solve(program, tol=1e-12)
+    coarse = solve(program, solver="clarabel", tol=1e-12, tol_gap_abs=1e-1, tol_gap_rel=1e-1, tol_feas=1e-1)
+    fine = solve(program, solver="clarabel", tol=1e-12)
     assert coarse.n_iter < fine.n_iter
 
 

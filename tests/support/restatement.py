@@ -126,3 +126,16 @@ def restated_support(X: Array, pattern: NDArray[np.bool_], gradient: Array, *, n
         if status == cp.OPTIMAL:
             return float(problem.value)
     raise RuntimeError(f"No solver finds the support function; the last says {problem.status!r}.")
+
+
+def restated_proximal_point(point: Array, rows: Array, shrinkage: float, *, n_penalized: int) -> Array:
+    """``argmin 1/2 |u - point|^2 + shrinkage |u[:n_penalized]|`` over ``rows u >= 0``."""
+    u = cp.Variable(len(point))
+    sizes = np.linalg.norm(rows, axis=1, keepdims=True)
+    constraints = [rows / np.where(sizes > 0, sizes, 1.0) @ u >= 0] if len(rows) else []
+    cost = 0.5 * cp.sum_squares(u - point) + shrinkage * cp.norm(u[:n_penalized])
+    problem = cp.Problem(cp.Minimize(cost), constraints)
+    for solver in ("CLARABEL", "ECOS"):
+        if _solve(problem, solver) == cp.OPTIMAL:
+            return np.asarray(u.value, dtype=np.float64)
+    raise RuntimeError(f"No solver finds the proximal point; the last says {problem.status!r}.")

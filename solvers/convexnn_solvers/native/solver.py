@@ -206,11 +206,12 @@ class NativeSolver:
         n_before, self.rounding = self.n_newton, False
         full = self._minimise(step)
         self.point, share = self._mixed(before, self._at(full.weights, full.intercept, full.outputs))
+        cautious = self.beyond is not None
         self.beyond = None if share == 1.0 else full.outputs
         n_steps = self.n_newton - n_before
         if share < 0.1 or n_steps >= _MAX_NEWTON_STEPS:
             self.step /= _GROWTH
-        elif share == 1.0 and n_steps <= _MANY_NEWTON_STEPS and not self.rounding:
+        elif share == 1.0 and n_steps <= _MANY_NEWTON_STEPS and not (self.rounding or cautious):
             settled = self.excess < _NEARLY_FEASIBLE or self.n_rounds > 5
             self.step *= _GROWTH if settled else _CAUTIOUS_GROWTH
 

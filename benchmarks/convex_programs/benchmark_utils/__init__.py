@@ -1,0 +1,1 @@
+"""What datasets, objective and solvers of this benchmark share."""

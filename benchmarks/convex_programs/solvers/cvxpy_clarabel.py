@@ -1,0 +1,11 @@
+"""Clarabel through CVXPY."""
+
+from benchmark_utils.bridge import BridgedSolver
+
+
+class Solver(BridgedSolver):
+    """The program restated in CVXPY."""
+
+    name = "cvxpy_clarabel"
+    method = "cvxpy_"
+    parameters = {"solver": ["CLARABEL"]}

@@ -1,0 +1,11 @@
+"""ECOS through CVXPY."""
+
+from benchmark_utils.bridge import BridgedSolver
+
+
+class Solver(BridgedSolver):
+    """The program restated in CVXPY."""
+
+    name = "cvxpy_ecos"
+    method = "cvxpy_"
+    parameters = {"solver": ["ECOS"]}

@@ -1,0 +1,11 @@
+"""SCS through CVXPY."""
+
+from benchmark_utils.bridge import BridgedSolver
+
+
+class Solver(BridgedSolver):
+    """The program restated in CVXPY."""
+
+    name = "cvxpy_scs"
+    method = "cvxpy_"
+    parameters = {"solver": ["SCS"]}

@@ -1,0 +1,13 @@
+"""L-BFGS-B of scipy on the network."""
+
+from benchmark_utils.bridge import BridgedSolver
+
+
+class Solver(BridgedSolver):
+    """Minimises over all networks of 100 neurons, so below the sampled program's optimum."""
+
+    name = "network_scipy_lbfgs"
+    method = "network"
+    parameters = {"optimizer": ["scipy_lbfgs"]}
+    programs = ("relu",)
+    largest = float("inf")

@@ -1,0 +1,13 @@
+"""SGD with momentum on the network."""
+
+from benchmark_utils.bridge import BridgedSolver
+
+
+class Solver(BridgedSolver):
+    """Minimises over all networks of 100 neurons, so below the sampled program's optimum."""
+
+    name = "network_sgd"
+    method = "network"
+    parameters = {"optimizer": ["sgd"]}
+    programs = ("relu",)
+    largest = float("inf")
