@@ -22,6 +22,7 @@ __all__ = ["solve"]
 
 # Of the objective at zero: float64 does not resolve less in a sum of that size.
 _RESOLUTION = 1e-13
+_ROUNDING = 1e-15
 _FEW_BLOCKS = 32
 _TIGHTER = 1e-2
 
@@ -43,7 +44,8 @@ def solve(
     The zero point and `start` are measured first: if one of them is within `tol` no solver runs. The
     result is the best feasible point seen, with the best lower bound seen; its status follows from those
     two figures, never from the solver's word. It is `Status.CONVERGED` if the gap is at most ``tol`` times
-    the objective, or at most 1e-13 times the objective at zero, which float64 does not resolve. With
+    the objective, or at most 1e-13 times the objective at zero or what rounding its intercept makes of
+    it, which float64 does not resolve. With
     ``alpha = 0`` the optimum may be zero, of which nothing is a fraction; the gap may then be ``tol**2``
     times the objective at zero.
 
@@ -113,7 +115,7 @@ def _measure_starts(
             f"The objective of the zero network is {zero.objective}: float64 cannot hold these losses' sum. "
             "Divide the targets or the sample weights by a large number."
         )
-    record.begin(zero, program.alpha)
+    record.begin(zero, program)
     if start is not None:
         record.add(measure(program, *start))
 
@@ -179,11 +181,13 @@ class _Record:
         self.stopped, self.n_iter, self.message = Status.CONVERGED, 0, "The starting point is optimal."
         self._tol = tol
 
-    def begin(self, zero: Measurement, alpha: float) -> None:
+    def begin(self, zero: Measurement, program: ConvexProgram) -> None:
         """Start from the zero point."""
         self.best = self.bound = zero
-        resolution = _RESOLUTION if alpha > 0 else max(_RESOLUTION, self._tol**2)
-        self._resolution = resolution * abs(zero.objective)
+        resolution = _RESOLUTION if program.alpha > 0 else max(_RESOLUTION, self._tol**2)
+        outputs = (1 + _ROUNDING) * program.outputs(zero.blocks, zero.intercept)
+        rounded = program.loss.value(outputs, program.targets, program.sample_weight)
+        self._resolution = max(resolution * abs(zero.objective), abs(rounded - zero.objective))
 
     def add(self, point: Measurement) -> None:
         """Keep `point` if its objective or its bound is the best so far."""

@@ -30,9 +30,7 @@ class LossModel:
         ``S``.
     """
 
-    def __init__(
-        self, program: ConvexProgram, outputs: FloatArray, beyond: FloatArray | None = None
-    ) -> None:
+    def __init__(self, program: ConvexProgram, outputs: FloatArray, beyond: FloatArray | None = None) -> None:
         loss, targets, weight = program.loss, program.targets, program.sample_weight
         self.gradient = loss.gradient(outputs, targets, weight)
         curvature = loss.curvature(outputs, targets, weight)

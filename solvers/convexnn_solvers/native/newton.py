@@ -159,9 +159,17 @@ def _gram(columns: FloatArray) -> FloatArray:
 
 
 def _cholesky_solve(matrix: FloatArray, right: FloatArray) -> FloatArray:
-    factor = linalg.cho_factor(matrix, lower=True, overwrite_a=True, check_finite=False)
-    solution: FloatArray = linalg.cho_solve(factor, right, check_finite=False)
-    return solution
+    ridge = float(np.finfo(np.float64).eps) * float(np.trace(matrix))
+    while True:
+        try:
+            factor = linalg.cho_factor(matrix, lower=True, check_finite=False)
+        except linalg.LinAlgError:
+            # Positive definite but for rounding: a direction of nearly the same matrix is as good.
+            matrix[np.diag_indices(len(matrix))] += ridge
+            ridge *= 10.0
+            continue
+        solution: FloatArray = linalg.cho_solve(factor, right, check_finite=False)
+        return solution
 
 
 def _solve_across(

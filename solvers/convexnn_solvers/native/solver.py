@@ -41,6 +41,7 @@ _MANY_NEWTON_STEPS = 12
 _SUFFICIENT = 1e-4
 _LOOSE = 0.02
 _FIRST_STEP = 50.0
+_LONGEST_STEP = 1e12
 _GROWTH = 5.0
 _CAUTIOUS_GROWTH = 1.5
 _NEARLY_FEASIBLE = 1.5
@@ -117,7 +118,11 @@ class NativeSolver:
 
     def _rounds(self) -> Status:
         self._price()
-        self.step = _FIRST_STEP / self._curvature()
+        if not len(self.blocks.slots):
+            # No block violates the dual, so that only rounding is left of the gap.
+            return Status.INACCURATE
+        curvature = self._curvature()
+        self.step, self.longest = _FIRST_STEP / curvature, _LONGEST_STEP / curvature
         stalled, best_gap = 0, np.inf
         while not self._close_enough():
             limit = self._limit()
@@ -213,7 +218,8 @@ class NativeSolver:
             self.step /= _GROWTH
         elif share == 1.0 and n_steps <= _MANY_NEWTON_STEPS and not (self.rounding or cautious):
             settled = self.excess < _NEARLY_FEASIBLE or self.n_rounds > 5
-            self.step *= _GROWTH if settled else _CAUTIOUS_GROWTH
+            growth = _GROWTH if settled else _CAUTIOUS_GROWTH
+            self.step = min(self.step * growth, self.longest)
 
     def _finish(self) -> None:
         """Take Newton steps on the faces, as long as they do not raise the objective."""
