@@ -33,6 +33,8 @@ class Loss(ABC):
     smoothness : float
         Lipschitz constant of the gradient in one sample's outputs, Euclidean norm, unit weight;
         ``inf`` where the loss has a kink.
+    has_slack : bool
+        Whether the loss is a squared error with slack, see `shrink_slack`.
 
     References
     ----------
@@ -43,6 +45,7 @@ class Loss(ABC):
     name: ClassVar[str]
     task: ClassVar[Literal["regression", "classification"]]
     smoothness: ClassVar[float]
+    has_slack: ClassVar[bool] = False
 
     @property
     def is_smooth(self) -> bool:
@@ -101,6 +104,30 @@ class Loss(ABC):
         TypeError
             If the loss is not smooth.
         """
+
+    def shrink_slack(self, points: FloatArray, targets: FloatArray, step: FloatArray) -> FloatArray:
+        """Return the proximal points of ``step * psi`` where ``L(f) = min_e Q(f + e) + sum_i s_i psi(e_i)``.
+
+        Here ``Q(f) = smoothness / 2 * sum_i s_i |f_i - y_i|^2`` and ``psi`` is positively homogeneous. The
+        Huber and the squared hinge loss have that form: their gradients have kinks, those of ``Q`` do not.
+
+        Parameters
+        ----------
+        points, targets : ndarray of shape (n_samples, n_outputs), float64
+        step : ndarray of shape (n_samples, 1), float64, >= 0
+            Weight of ``psi`` in each sample.
+
+        Returns
+        -------
+        ndarray of shape (n_samples, n_outputs)
+
+        Raises
+        ------
+        TypeError
+            If the loss has no such form.
+        """
+        del points, targets, step
+        raise TypeError(f"The loss {self.name!r} is not a squared error with slack.")
 
     @abstractmethod
     def conjugate(self, dual: FloatArray, targets: FloatArray, sample_weight: FloatArray) -> float:

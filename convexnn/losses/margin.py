@@ -118,6 +118,12 @@ class SquaredHinge(ElementwiseLoss):
     name: ClassVar[str] = "squared_hinge"
     task: ClassVar[Literal["regression", "classification"]] = "classification"
     smoothness: ClassVar[float] = 2.0
+    has_slack: ClassVar[bool] = True
+
+    def shrink_slack(self, points: FloatArray, targets: FloatArray, step: FloatArray) -> FloatArray:
+        """Return the points on the side ``y e <= 0``, zero for others; see :meth:`Loss.shrink_slack`."""
+        del step
+        return np.where(targets * points < 0, points, 0.0)
 
     def _values(self, outputs: FloatArray, targets: FloatArray) -> FloatArray:
         return np.maximum(0.0, 1.0 - targets * outputs) ** 2

@@ -75,6 +75,12 @@ class Huber(ElementwiseLoss):
     name: ClassVar[str] = "huber"
     task: ClassVar[Literal["regression", "classification"]] = "regression"
     smoothness: ClassVar[float] = 1.0
+    has_slack: ClassVar[bool] = True
+
+    def shrink_slack(self, points: FloatArray, targets: FloatArray, step: FloatArray) -> FloatArray:
+        """Return `points` moved towards zero by ``step * delta``; see :meth:`Loss.shrink_slack`."""
+        del targets
+        return points - np.clip(points, -step * self.delta, step * self.delta)
 
     def __post_init__(self) -> None:
         """Refuse a `delta` for which the loss is not convex or not defined."""

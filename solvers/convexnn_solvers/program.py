@@ -33,6 +33,10 @@ class Loss(Protocol):
     def smoothness(self) -> float:
         """Lipschitz constant of the derivative at unit weight; infinite where there is none."""
 
+    @property
+    def has_slack(self) -> bool:
+        """Whether the loss is a squared error with slack, see `shrink_slack`."""
+
     def value(self, outputs: FloatArray, targets: FloatArray, sample_weight: FloatArray) -> float:
         """``sum_i s_i loss(f_i, y_i)``."""
 
@@ -41,6 +45,13 @@ class Loss(Protocol):
 
     def curvature(self, outputs: FloatArray, targets: FloatArray, sample_weight: FloatArray) -> FloatArray:
         """Second derivatives of `value` for each sample, shape ``(n, K, K)``; asked of smooth losses only."""
+
+    def shrink_slack(self, points: FloatArray, targets: FloatArray, step: FloatArray) -> FloatArray:
+        """Proximal points of ``step_i psi`` where ``L(f) = min_e Q(f + e) + sum_i s_i psi(e_i)``.
+
+        ``Q(f) = smoothness / 2 * sum_i s_i |f_i - y_i|^2``, ``psi`` is positively homogeneous; steps have the
+        shape ``(n, 1)``. Asked of losses that have slack only.
+        """
 
     def conjugate(self, dual: FloatArray, targets: FloatArray, sample_weight: FloatArray) -> float:
         """``sum_i s_i loss*(dual_i / s_i, y_i)``; infinite outside the domain."""

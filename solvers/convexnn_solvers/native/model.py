@@ -11,40 +11,46 @@ __all__ = ["LossModel"]
 class LossModel:
     """``L(f + e) ~ L(f) + <g, e> + 1/2 |S' e|^2`` with ``S S'`` the loss's curvature, sample by sample.
 
+    A loss with slack is ``min_e Q(f + e) + psi(e)`` with a quadratic ``Q``; it is ``Q`` that is modelled,
+    around the best slack, and exactly so. The slack is then a variable of its own.
+
     Parameters
     ----------
     program : ConvexProgram
     outputs : ndarray of shape (n, K)
         ``f``.
-    beyond : ndarray of shape (n, K), optional
-        Outputs that a step went to in vain. Where outputs do not interact the curvature is the larger of
-        both places, so that the model sees a curvature that sets in behind a kink.
+    with_slack : bool
+        Whether slack is a variable; otherwise the loss itself is modelled.
 
     Attributes
     ----------
     gradient : ndarray of shape (n, K)
         ``g``.
+    slack : ndarray of shape (n, K) or None
+        The best slack at the outputs, for a loss that has one.
     coupled : bool
         Whether a sample's outputs interact; otherwise ``S`` is diagonal.
     root : ndarray of shape (n, K, K), or (n, K) if not coupled
         ``S``.
     """
 
-    def __init__(self, program: ConvexProgram, outputs: FloatArray, beyond: FloatArray | None = None) -> None:
+    def __init__(self, program: ConvexProgram, outputs: FloatArray, with_slack: bool = True) -> None:
         loss, targets, weight = program.loss, program.targets, program.sample_weight
         self.gradient = loss.gradient(outputs, targets, weight)
+        self.slack: FloatArray | None = None
+        self.coupled = False
+        if loss.has_slack and with_slack:
+            unit = np.full((len(weight), 1), 1.0 / loss.smoothness)
+            self.slack = loss.shrink_slack(targets - outputs, targets, unit)
+            self.root = np.sqrt(loss.smoothness * weight)[:, None] * np.ones_like(outputs)
+            return
         curvature = loss.curvature(outputs, targets, weight)
-        diagonal = np.einsum("nkk->nk", curvature)
-        off_diagonal = curvature * (1.0 - np.eye(curvature.shape[1]))
-        self.coupled = bool(off_diagonal.any())
+        self.coupled = bool((curvature * (1.0 - np.eye(curvature.shape[1]))).any())
         if self.coupled:
             values, vectors = np.linalg.eigh(curvature)
             self.root = vectors * np.sqrt(np.maximum(values, 0.0))[:, None, :]
         else:
-            if beyond is not None:
-                there = np.einsum("nkk->nk", loss.curvature(beyond, targets, weight))
-                diagonal = np.maximum(diagonal, there)
-            self.root = np.sqrt(np.maximum(diagonal, 0.0))
+            self.root = np.sqrt(np.maximum(np.einsum("nkk->nk", curvature), 0.0))
 
     def weigh(self, outputs: FloatArray) -> FloatArray:
         """``S' outputs``, (n, K) -> (n, K)."""

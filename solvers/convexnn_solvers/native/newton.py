@@ -36,18 +36,28 @@ def newton_direction(step: Subproblem, at: Evaluation) -> FloatArray:
     if _dense_cost(step, factors) > _CG_COST * at.gradient.shape[0] * factors.rows.shape[1] * (
         factors.n_blocks + 1
     ):
-        return _by_conjugate_gradients(step, factors, at.gradient)
+        return _by_conjugate_gradients(step, factors, at.gradient, _diagonal(step, at))
     if step.model.coupled:
         return _coupled(step, factors, at.gradient)
     direction = np.empty_like(at.gradient)
+    # The slack adds a diagonal, which is scaled to one.
+    diagonal = np.sqrt(_diagonal(step, at))
+    right = at.gradient / diagonal
     for k in range(at.gradient.shape[1]):
-        root = np.sqrt(step.step) * step.model.root[:, k]
+        root = np.sqrt(step.step) * step.model.root[:, k] / diagonal[:, k]
         if _across_is_cheaper(step, factors, k):
-            direction[:, k] = -_solve_across(factors, at, step.shrinkage, k, root)
+            direction[:, k] = -_solve_across(factors, at.weights, step.shrinkage, k, root, right[:, k])
         else:
             scaled = factors.dense_rows(factors.outputs == k) * root
-            direction[:, k] = -_regularised_solve(scaled, at.gradient[:, k])
-    return direction
+            direction[:, k] = -_regularised_solve(scaled, right[:, k])
+    return direction / diagonal
+
+
+def _diagonal(step: Subproblem, at: Evaluation) -> FloatArray:
+    """Return the part of the Hessian that is diagonal: the identity, and the slack's ``S M S'``."""
+    if at.slack_moves is None:
+        return np.ones_like(at.gradient)
+    return np.asarray(1.0 + step.slack_step * np.where(at.slack_moves, step.model.root**2, 0.0))
 
 
 def _across_is_cheaper(step: Subproblem, factors: "_Factors", k: int) -> bool:
@@ -173,7 +183,12 @@ def _cholesky_solve(matrix: FloatArray, right: FloatArray) -> FloatArray:
 
 
 def _solve_across(
-    factors: _Factors, at: Evaluation, shrinkage: float, k: int, root: FloatArray
+    factors: _Factors,
+    weights: FloatArray,
+    shrinkage: float,
+    k: int,
+    root: FloatArray,
+    right: FloatArray,
 ) -> FloatArray:
     """Solve for one output of a program without cones, in the dimension of the samples.
 
@@ -181,14 +196,14 @@ def _solve_across(
     """
     own = factors.active.outputs == k
     patterns, design = factors.active.patterns[own], factors.active.program.design
-    weights = at.weights[at.weights.any(axis=1)][own]
+    weights = weights[weights.any(axis=1)][own]
     norms = np.linalg.norm(weights, axis=1)
     across = norms / (norms + shrinkage)
     along = design.block_outputs(patterns, weights * (np.sqrt(1 - across) / norms)[:, None])
     matrix = design.gram(patterns, across) + _gram(along) + factors.intercept_root**2
     matrix *= root[:, None] * root
     matrix[np.diag_indices(len(root))] += 1.0
-    return _cholesky_solve(matrix, at.gradient[:, k])
+    return _cholesky_solve(matrix, right)
 
 
 def _coupled(step: Subproblem, factors: _Factors, right: FloatArray) -> FloatArray:
@@ -212,11 +227,13 @@ def _coupled(step: Subproblem, factors: _Factors, right: FloatArray) -> FloatArr
     return model.weigh(back) - right
 
 
-def _by_conjugate_gradients(step: Subproblem, factors: _Factors, gradient: FloatArray) -> FloatArray:
+def _by_conjugate_gradients(
+    step: Subproblem, factors: _Factors, gradient: FloatArray, diagonal: FloatArray
+) -> FloatArray:
     """Solve to a tolerance that falls with the gradient, so that convergence stays superlinear."""
 
     def apply(vector: FloatArray) -> FloatArray:
-        return vector + step.step * step.model.weigh(factors.apply(step.model.spread(vector)))
+        return diagonal * vector + step.step * step.model.weigh(factors.apply(step.model.spread(vector)))
 
     size = float(np.linalg.norm(gradient))
     tolerance = min(0.1, size**0.5) * size

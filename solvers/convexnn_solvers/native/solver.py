@@ -83,7 +83,6 @@ class NativeSolver:
         self._began = time.perf_counter()
         self.n_newton = self.n_rounds = 0
         self.rounding = False
-        self.beyond: FloatArray | None = None
         self.bound, self.dual = -np.inf, np.zeros((program.design.n_samples, program.n_outputs))
 
     def run(self, start: tuple[FloatArray, FloatArray]) -> Candidate:
@@ -121,8 +120,8 @@ class NativeSolver:
         if not len(self.blocks.slots):
             # No block violates the dual, so that only rounding is left of the gap.
             return Status.INACCURATE
-        curvature = self._curvature()
-        self.step, self.longest = _FIRST_STEP / curvature, _LONGEST_STEP / curvature
+        self.curvature = self._curvature()
+        self.step, self.longest = _FIRST_STEP / self.curvature, _LONGEST_STEP / self.curvature
         stalled, best_gap = 0, np.inf
         while not self._close_enough():
             limit = self._limit()
@@ -202,21 +201,20 @@ class NativeSolver:
         before = self.point
         step = Subproblem(
             self.blocks,
-            LossModel(self.program, before.outputs, self.beyond),
+            LossModel(self.program, before.outputs),
             before.weights,
             before.intercept,
             before.outputs,
             self.step,
+            self.step * self.curvature,
         )
         n_before, self.rounding = self.n_newton, False
         full = self._minimise(step)
         self.point, share = self._mixed(before, self._at(full.weights, full.intercept, full.outputs))
-        cautious = self.beyond is not None
-        self.beyond = None if share == 1.0 else full.outputs
         n_steps = self.n_newton - n_before
         if share < 0.1 or n_steps >= _MAX_NEWTON_STEPS:
             self.step /= _GROWTH
-        elif share == 1.0 and n_steps <= _MANY_NEWTON_STEPS and not (self.rounding or cautious):
+        elif share == 1.0 and n_steps <= _MANY_NEWTON_STEPS and not self.rounding:
             settled = self.excess < _NEARLY_FEASIBLE or self.n_rounds > 5
             growth = _GROWTH if settled else _CAUTIOUS_GROWTH
             self.step = min(self.step * growth, self.longest)
@@ -225,7 +223,7 @@ class NativeSolver:
         """Take Newton steps on the faces, as long as they do not raise the objective."""
         for _ in range(_MAX_FINISHING_STEPS):
             before = self.point
-            model = LossModel(self.program, before.outputs)
+            model = LossModel(self.program, before.outputs, with_slack=False)
             self.n_newton += 1
             after = self._at(*newton_on_faces(self.blocks, model, before.weights, before.intercept))
             if not after.objective <= before.objective + _ROUNDING * abs(before.objective):
@@ -240,7 +238,7 @@ class NativeSolver:
         """Minimise the step's dual function until its gap is small against the decrease it brings."""
         at = step.evaluate(np.zeros_like(step.outputs))
         for _ in range(_MAX_NEWTON_STEPS):
-            if self._accurate(step, at):
+            if self._accurate(at):
                 break
             limit = self._limit()
             if limit is Status.TIME_LIMIT:
@@ -258,9 +256,9 @@ class NativeSolver:
                 break
         return at
 
-    def _accurate(self, step: Subproblem, at: Evaluation) -> bool:
+    def _accurate(self, at: Evaluation) -> bool:
         residual = _norm(at.gradient)
-        moved = _norm(step.model.weigh(at.outputs - step.outputs))
+        moved = _norm(at.moved)
         floor = 1e-2 * self.options.tol * np.sqrt(2 * abs(self.point.objective))
         if residual > max(_LOOSE * moved, floor):
             return False

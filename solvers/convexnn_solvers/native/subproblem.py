@@ -7,7 +7,8 @@ With a model ``<g, e> + 1/2 |S' e|^2`` of the loss around the outputs of a centr
 Its dual is to minimise ``psi(mu) = 1/2 |mu|^2 + <mu, S' A z> + |u(mu)|^2 / (2 sigma)`` with
 ``theta = -(g + S mu)`` and ``u(mu)`` the proximal points of ``z + sigma A' theta``: one closed form for each
 block. ``psi`` is once continuously differentiable with gradient ``mu - S'(A u - A z)``, and half the square
-of that gradient is the duality gap of the step. The intercept is one more block without norm and cone.
+of that gradient is the duality gap of the step. The intercept is one more block without norm and cone, and
+so is the slack of a loss that has one, with a proximal map of its own.
 
 References
 ----------
@@ -19,7 +20,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from convexnn_solvers._typing import FloatArray
+from convexnn_solvers._typing import BoolArray, FloatArray
 from convexnn_solvers.native.blocks import BlockList
 from convexnn_solvers.native.model import LossModel
 
@@ -31,14 +32,23 @@ _INTERCEPT_STEP = 100.0
 
 @dataclass(frozen=True, eq=False)
 class Evaluation:
-    """The dual function at a point: its primal point, that point's outputs, value and gradient."""
+    """The dual function at a point: its primal point, that point's outputs, value and gradient.
+
+    `moved` is ``S'(A u - A z)``, slack included; `slack_moves` says which entries of the slack are not zero.
+    """
 
     dual: FloatArray
     weights: FloatArray
     intercept: FloatArray
     outputs: FloatArray
     value: float
-    gradient: FloatArray
+    moved: FloatArray
+    slack_moves: BoolArray | None
+
+    @property
+    def gradient(self) -> FloatArray:
+        """Gradient ``mu - S'(A u - A z)``."""
+        return np.asarray(self.dual - self.moved)
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,6 +67,8 @@ class Subproblem:
         The centre's, intercept included.
     step : float
         ``sigma``, positive.
+    slack_step : float
+        Step length of the slack.
     """
 
     blocks: BlockList
@@ -65,6 +77,7 @@ class Subproblem:
     intercept: FloatArray
     outputs: FloatArray
     step: float
+    slack_step: float
 
     @property
     def shrinkage(self) -> float:
@@ -85,9 +98,18 @@ class Subproblem:
         weights = program.design.shrink(self.blocks.slots, points, self.shrinkage, n_slots)
         intercept = self.intercept + self.intercept_step * theta.sum(axis=0)
         outputs = self.blocks.forward(weights) + intercept
-        moved = self.model.weigh(outputs - self.outputs)
+        difference = outputs - self.outputs
         value = 0.5 * float((dual * dual).sum()) + float((weights * weights).sum()) / (2 * self.step)
         value -= float((theta * self.outputs).sum())
         if program.fit_intercept:
             value += float(intercept @ intercept) / (2 * self.intercept_step)
-        return Evaluation(dual, weights, intercept, outputs, value, dual - moved)
+        slack_moves = None
+        centre = self.model.slack
+        if centre is not None:
+            weight = self.slack_step * program.sample_weight[:, None]
+            slack = program.loss.shrink_slack(centre + self.slack_step * theta, program.targets, weight)
+            slack_moves = slack != 0
+            difference = difference + slack - centre
+            value += float((slack * slack).sum()) / (2 * self.slack_step) - float((theta * centre).sum())
+        moved = self.model.weigh(difference)
+        return Evaluation(dual, weights, intercept, outputs, value, moved, slack_moves)
