@@ -1,10 +1,12 @@
 """Projections, proximal points and support functions on the cones of many patterns, with a memory."""
 
+from itertools import repeat
+
 import numpy as np
 
 from convexnn._typing import BoolArray, FloatArray, FloatMatrix, IndexArray, IntArray, WordArray
 from convexnn.patterns import unpack_bits
-from convexnn.programs.cones._faces import face_factors
+from convexnn.programs.cones._faces import face_bases
 from convexnn.programs.cones._projection import project_on_cones
 from convexnn_solvers.threads import in_parts
 
@@ -206,28 +208,48 @@ class ConeProjector:
         counts : ndarray of shape (B,)
             Number of rows of each point.
         factors : ndarray of shape (sum of counts, d)
-            With the rows ``C`` of a point its derivative is ``C' C``.
+            With the rows ``C`` of a point its derivative is ``C' C``: on a face with orthonormal basis ``N``
+            it is ``N' (N (I + shrinkage Hess|u|) N')^-1 N``. Without a free coordinate that is 1 along
+            ``u`` and ``|u| / (|u| + shrinkage)`` across.
         """
         counts = np.asarray(self._X.shape[1] - self._memory.sizes[slots], dtype=np.intp)
-        factors = np.empty((int(counts.sum()), self._X.shape[1]))
+        bases = np.empty((int(counts.sum()), self._X.shape[1]))
         ends = np.cumsum(counts)
 
         def work(part: slice) -> None:
             rows = slice(ends[part.start] - counts[part.start], ends[part.stop - 1])
-            face_factors(
-                self._X,
-                slots[part],
-                shrunk[part],
-                shrinkage,
-                self._free,
-                self._memory.active,
-                self._memory.sizes,
-                factors[rows],
+            face_bases(
+                self._X, slots[part], shrunk[part], self._memory.active, self._memory.sizes, bases[rows]
             )
 
-        if len(slots):
-            in_parts(work, len(slots), _PASSES * len(slots) * self._X.shape[1] ** 3)
-        return counts, factors
+        if not len(slots):
+            return counts, bases
+        in_parts(work, len(slots), _PASSES * len(slots) * self._X.shape[1] ** 3)
+        if self._free >= 0:
+            return counts, np.vstack(
+                list(map(self._whitened, np.split(bases, ends[:-1]), shrunk, repeat(shrinkage)))
+            )
+        norms = np.linalg.norm(shrunk, axis=1)
+        across = np.repeat(np.sqrt(norms / (norms + shrinkage)), counts)
+        across[ends - counts] = 1.0
+        return counts, across[:, None] * bases
+
+    def _whitened(self, basis: FloatArray, u: FloatArray, shrinkage: float) -> FloatArray:
+        """Rows ``L^-1 N`` with ``L L' = N (I + shrinkage Hess|u_slope|) N'``, for a basis ``N`` of the face.
+
+        The Hessian is ``(I - s s') / |u_slope|`` with the unit slope ``s``. A point without a slope can move
+        along the free coordinate only.
+        """
+        slope = np.arange(len(u)) != self._free
+        norm = np.linalg.norm(u[slope])
+        if norm == 0:
+            rows = np.zeros(basis.shape)
+            rows[0, self._free] = 1.0
+            return rows
+        along = basis[:, slope] @ u[slope] / norm
+        curvature = basis[:, slope] @ basis[:, slope].T - np.outer(along, along)
+        lower = np.linalg.cholesky(np.eye(len(basis)) + shrinkage / norm * curvature)
+        return np.asarray(np.linalg.solve(lower, basis))
 
     def support(self, vectors: FloatArray, threshold: float, n_largest: int | None) -> FloatArray:
         """Upper bounds of ``max {g.u : u in C, |u| <= 1}``, one vector for each slot.
