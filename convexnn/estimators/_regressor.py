@@ -85,7 +85,8 @@ class ConvexMLPRegressor(NetworkRegressor, BaseConvexMLP):
     fit_intercept : bool, default=True
         Whether the output intercept ``c`` exists; it is never penalised.
     solver : str, default="auto"
-        A name of `convexnn_solvers.available_solvers`, or ``"cvxpy:NAME"``. "auto" is Clarabel.
+        A name of `convexnn_solvers.available_solvers`, or ``"cvxpy:NAME"``. "auto" is the native
+        solver for smooth losses with ``alpha > 0``, and Clarabel for others and where that gets stuck.
     tol : float, default=1e-4
         Wanted relative duality gap ``dual_gap_ / objective_``, for every solver.
     max_iter : int, default=None
@@ -100,7 +101,7 @@ class ConvexMLPRegressor(NetworkRegressor, BaseConvexMLP):
     n_jobs : int, default=None
         Not used by single fits at present; pattern enumeration uses all cores.
     verbose : int, default=0
-        1 prints a line for the solve, 2 the solver's log.
+        1 prints progress, 2 also a cone solver's own log.
 
     Attributes
     ----------

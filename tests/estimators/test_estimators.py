@@ -318,15 +318,18 @@ def test_verbosity(capfd, verbose):
 
 def test_verbosity_of_the_solver(capfd):
     X, y = draw()
-    ConvexMLPRegressor(0.1, verbose=2).fit(X, y)
+    ConvexMLPRegressor(0.1, solver="clarabel", verbose=2).fit(X, y)
     assert "Clarabel" in capfd.readouterr().out
+    ConvexMLPRegressor(0.1, solver="native", verbose=1).fit(X, y)
+    assert "Newton steps" in capfd.readouterr().out
 
 
-@pytest.mark.parametrize("solver", ["clarabel", "ecos", "scs", "cvxpy"])
+@pytest.mark.parametrize("solver", ["native", "clarabel", "ecos", "scs", "cvxpy"])
 def test_solvers_agree(solver):
-    pytest.importorskip({"clarabel": "clarabel"}.get(solver, solver))
+    if solver != "native":
+        pytest.importorskip(solver)
     X, y = draw(n=6)
-    reference = ConvexMLPRegressor(0.1, tol=1e-7).fit(X, y)
+    reference = ConvexMLPRegressor(0.1, solver="clarabel", tol=1e-7).fit(X, y)
     model = ConvexMLPRegressor(0.1, solver=solver).fit(X, y)
     assert model.result_.solver == solver
     assert model.result_.converged
