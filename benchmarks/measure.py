@@ -5,6 +5,7 @@ part, whose rows replace the older ones of the same problem, program and solver.
 """
 
 import argparse
+import contextlib
 import datetime
 import os
 import platform
@@ -17,34 +18,32 @@ import pandas as pd
 from ratios import KEY, RUNS, write_tables
 
 HERE = Path(__file__).parent
-PROBLEMS = ["a", "b", "c", "g", "d", "e", "f"]
-COLUMNS = {
-    "dataset_name": "problem",
-    "objective_name": "program",
-    "solver_name": "solver",
-    "objective_setting": "setting",
-    "objective_seconds": "seconds",
-    "objective_n_runs": "n_runs",
-    "objective_objective": "objective",
-    "objective_kind": "kind",
-    "objective_violation": "violation",
-    "objective_violation_repaired": "violation_repaired",
-    "objective_best_known": "best_known",
-    "objective_lower_bound": "lower_bound",
-    "objective_active": "active",
-    "objective_capped": "capped",
-    "objective_failure": "failure",
-    "objective_versions": "versions",
-}
+ORDER = ["a", "b", "c", "g", "d", "e", "f", "h"]
+COLUMNS = [
+    *KEY,
+    "setting",
+    "seconds",
+    "n_runs",
+    "objective",
+    "kind",
+    "violation",
+    "violation_repaired",
+    "best_known",
+    "lower_bound",
+    "active",
+    "capped",
+    "failure",
+    "versions",
+]
 
 
 def arguments() -> argparse.Namespace:
     """Parse the command line."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--problems", nargs="+", default=PROBLEMS, help="letters, default all but h")
+    parser.add_argument("--problems", nargs="+", default=ORDER[:-1], choices=ORDER, help="all but h")
     parser.add_argument("--programs", nargs="+", default=["relu", "gated"], choices=["relu", "gated"])
     parser.add_argument("--solvers", nargs="+", default=[], help="names, default all")
-    parser.add_argument("--cap", type=float, default=120.0, help="seconds that one run may take")
+    parser.add_argument("--cap", type=float, default=60.0, help="seconds that one run may take")
     parser.add_argument("--repeat-within", type=float, default=10.0, help="seconds to repeat a short run in")
     parser.add_argument("--threads", type=int, default=2)
     return parser.parse_args()
@@ -62,25 +61,41 @@ def environment(options: argparse.Namespace) -> dict[str, str]:
     return os.environ | threads | own
 
 
-def run(options: argparse.Namespace, problem: str, output: Path) -> pd.DataFrame | None:
-    """Run benchopt on one problem and return its rows."""
+def run(options: argparse.Namespace, folder: Path) -> pd.DataFrame:
+    """Run benchopt once, small problems first, so that each method starts and warms up once.
+
+    An interrupt ends the run; the rows measured until then are returned.
+    """
     command = [sys.executable, "-m", "benchopt", "run", str(HERE / "convex_programs")]
-    command += ["--no-cache", "--no-plot", "--no-timeout", "--output", str(output), "--seed", "0", "-d", problem]
+    command += [
+        "--no-cache",
+        "--no-plot",
+        "--no-timeout",
+        "--seed",
+        "0",
+        "--output",
+        str(folder / "runs.parquet"),
+    ]
+    for problem in sorted(options.problems, key=ORDER.index):
+        command += ["-d", problem]
     for program in options.programs:
         command += ["-o", f"program[program={program}]"]
     for solver in options.solvers:
         command += ["-s", solver]
-    done = subprocess.run(command, env=environment(options), check=False)
-    if done.returncode != 0 or not output.exists():
-        print(f"benchopt ended with code {done.returncode} on problem {problem}; see above.")
-        return None
-    return pd.read_parquet(output)
+    journal = folder / "journal.jsonl"
+    with contextlib.suppress(KeyboardInterrupt):
+        surroundings = environment(options) | {"CONVEXNN_BENCH_JOURNAL": str(journal)}
+        done = subprocess.run(command, env=surroundings, check=False)
+        if done.returncode != 0:
+            print(f"benchopt ended with code {done.returncode}; its own messages are above.")
+    if not journal.exists():
+        raise SystemExit("Nothing was measured. Check the names of problems and solvers.")
+    return pd.read_json(journal, lines=True)
 
 
 def tidy(rows: pd.DataFrame, options: argparse.Namespace) -> pd.DataFrame:
     """Return the rows in the form of ``runs.csv``."""
-    rows = rows[rows["stop_val"] > 0][list(COLUMNS)].rename(columns=COLUMNS)
-    rows["program"] = rows["program"].str.extract(r"program=(\w+)", expand=False)
+    rows = rows[COLUMNS].copy()
     parameters = rows["solver"].str.extract(r"\[rho=(.*)\]", expand=False)
     rows["solver"] = rows["solver"].str.replace(r"\[.*", "", regex=True)
     rows["solver"] += parameters.map(" rho={}".format, na_action="ignore").fillna("")
@@ -111,13 +126,10 @@ def store(rows: pd.DataFrame) -> None:
 
 
 def main() -> None:
-    """Measure problem after problem, storing each, then print the tables."""
+    """Measure, store and print the tables."""
     options = arguments()
     with tempfile.TemporaryDirectory() as folder:
-        for problem in options.problems:
-            rows = run(options, problem, Path(folder) / f"{problem}.parquet")
-            if rows is not None:
-                store(tidy(rows, options))
+        store(tidy(run(options, Path(folder)), options))
     write_tables()
 
 

@@ -1,6 +1,6 @@
-"""Print how long each method takes to a relative suboptimality of 1e-3 and 1e-6, and how much longer than ours.
+"""Print how long each method takes to a relative suboptimality of 1e-3 and 1e-6, beside ours.
 
-``python benchmarks/ratios.py`` reads ``results/runs.csv`` and writes ``results/ratios.md`` and ``ratios.csv``.
+``python benchmarks/ratios.py`` reads ``results/runs.csv``, writes ``results/ratios.md`` and ``ratios.csv``.
 """
 
 from pathlib import Path
@@ -12,8 +12,8 @@ RUNS = RESULTS / "runs.csv"
 KEY = ["problem", "program", "solver"]
 TARGETS = [1e-3, 1e-6]
 OURS = "native"
-# These are parts of this package or use it, so they are no peers.
-NO_PEERS = {OURS, "clarabel_direct", "column_generation_lazy_rows"}
+# The second is this package's own way to Clarabel.
+NO_PEERS = {OURS, "clarabel_direct"}
 _FEASIBLE = 1e-12
 
 
@@ -116,7 +116,11 @@ def report(runs: pd.DataFrame) -> str:
     parts += ["\n## Optima\n", optima_table(convex).to_markdown(index=False, disable_numparse=True)]
     networks = runs[runs["kind"] == "network"]
     if len(networks):
-        parts += ["\n## Descent on networks of 100 neurons\n", _NETWORKS, network_table(networks).to_markdown()]
+        parts += [
+            "\n## Descent on networks of 100 neurons\n",
+            _NETWORKS,
+            network_table(networks).to_markdown(),
+        ]
     parts += ["\n## Measured with\n"]
     parts += [f"- {line}" for line in sorted({*runs["machine"], *_versions(runs)})]
     span = " to ".join(sorted({runs["date"].min(), runs["date"].max()}))
@@ -128,12 +132,13 @@ def _versions(runs: pd.DataFrame) -> set[str]:
     return {text for texts in runs["versions"] for text in texts.split(", ") if text}
 
 
-_EXPLAINED = """Median seconds of the fastest setting whose point, projected on the cones, has the accuracy. A dash: no
-setting had it (in brackets the best accuracy); "> 120": stopped then. Methods absent from a table cannot take the
-program. The ratio leaves out `clarabel_direct` and `column_generation_lazy_rows`, which use this package.
+_EXPLAINED = """Median seconds of the fastest setting whose point, projected on the cones, has the accuracy.
+A dash: no setting had it (in brackets the best accuracy); "> 60": stopped after so many seconds. A method
+that is absent from a table, or whose cell is empty, was not run or cannot take the program. The ratio leaves
+out `clarabel_direct`, which is this package too.
 """
-_NETWORKS = """Best value relative to the optimum of the sampled relu program, and seconds until below it: they minimise
-over all networks, so they are no solvers of that program.
+_NETWORKS = """Best value relative to the optimum of the sampled relu program, and seconds until below it:
+they minimise over all networks, so they are no solvers of that program.
 """
 
 

@@ -6,7 +6,7 @@ most of our work lasts. So a solve that shares its work here gives BLAS one thre
 
 import os
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import AbstractContextManager
 from functools import cache
 from itertools import pairwise
@@ -50,8 +50,9 @@ def in_parts(work: Callable[[slice], None], n_items: int, operations: float) -> 
     try:
         work(slice(0, ends[1]))
     finally:
-        for other in others:
-            other.result()
+        wait(others)
+    for other in others:
+        other.result()
 
 
 @cache

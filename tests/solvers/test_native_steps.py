@@ -51,7 +51,7 @@ def draw_step(program, rng, *, step=0.5, share=0.7):
     weights = blocks.gather(program.design.project(random_point(program, rng, 0.3)))
     intercept = rng.normal(size=program.n_outputs) * program.fit_intercept
     outputs = blocks.forward(weights) + intercept
-    return Subproblem(blocks, LossModel(program, outputs), weights, intercept, outputs, step)
+    return Subproblem(blocks, LossModel(program, outputs), weights, intercept, outputs, step, 0.7 * step)
 
 
 def draw_dual(step, rng, scale=0.5):
@@ -89,8 +89,9 @@ def test_models_have_the_derivatives_of_the_loss(loss, n_outputs):
     rng = np.random.default_rng(1)
     program = draw_program(1, loss, ("relu", "penalized", True), n_outputs=n_outputs)
     outputs, h = rng.normal(size=program.targets.shape), 1e-5
-    model = LossModel(program, outputs)
+    model = LossModel(program, outputs, with_slack=False)
     assert model.coupled == (loss == "softmax")
+    assert model.slack is None
     for _ in range(5):
         e, other = rng.normal(size=(2, *outputs.shape))
         ahead, behind = (
@@ -105,6 +106,47 @@ def test_models_have_the_derivatives_of_the_loss(loss, n_outputs):
         assert (model.gradient * e).sum() == pytest.approx((values[0] - values[1]) / (2 * h), abs=1e-6)
         # S and S' are adjoint.
         assert (model.spread(other) * e).sum() == pytest.approx((other * model.weigh(e)).sum())
+
+
+def price_of_slack(program, slack):
+    """``sum_i s_i psi(e_i)``, infinite where a slack is not allowed."""
+    if program.loss.name == "huber":
+        return program.loss.delta * float(program.sample_weight @ np.abs(slack).sum(axis=1))
+    assert program.loss.name == "squared_hinge"
+    return 0.0 if (program.targets * slack <= 0).all() else np.inf
+
+
+def quadratic_part(program, outputs):
+    """``Q``, the squared error whose curvature is the largest of the loss's."""
+    squares = ((outputs - program.targets) ** 2).sum(axis=1)
+    return 0.5 * program.loss.smoothness * float(program.sample_weight @ squares)
+
+
+@pytest.mark.parametrize("loss", ["huber", "squared_hinge"])
+@pytest.mark.parametrize("n_outputs", [1, 3])
+def test_models_with_slack_are_the_loss_at_the_best_slack(loss, n_outputs):
+    rng = np.random.default_rng(1)
+    program = draw_program(1, loss, ("relu", "penalized", True), n_outputs=n_outputs)
+    outputs = 2.0 * rng.normal(size=program.targets.shape)
+    model = LossModel(program, outputs)
+    assert not model.coupled
+    assert (model.slack != 0).any()
+    assert (model.slack == 0).any()
+    value = program.loss.value(outputs, program.targets, program.sample_weight)
+    best = quadratic_part(program, outputs + model.slack) + price_of_slack(program, model.slack)
+    assert best == pytest.approx(value, rel=1e-12)
+    for _ in range(20):
+        e = 0.1 * rng.normal(size=outputs.shape)
+        other = np.where(program.targets * (model.slack + e) <= 0, model.slack + e, 0.0)
+        assert quadratic_part(program, outputs + other) + price_of_slack(program, other) >= value * (
+            1 - 1e-12
+        )
+        # The quadratic part is its own model.
+        change = quadratic_part(program, outputs + model.slack + e) - quadratic_part(
+            program, outputs + model.slack
+        )
+        expected = (model.gradient * e).sum() + 0.5 * (model.weigh(e) ** 2).sum()
+        assert change == pytest.approx(expected, rel=1e-9, abs=1e-9)
 
 
 @pytest.mark.parametrize("loss", SMOOTH)
@@ -123,14 +165,28 @@ def test_gradients_of_the_dual_function_are_its_differences(loss, mode, seed):
         assert (gradient * e).sum() == pytest.approx((ahead - behind) / (2 * h), rel=1e-4, abs=1e-3)
 
 
+def slack_of(step, dual):
+    """Slack at a dual point, and the centre's."""
+    centre, program = step.model.slack, step.blocks.program
+    if centre is None:
+        return np.zeros_like(dual), np.zeros_like(dual)
+    theta = -(step.model.gradient + step.model.spread(dual))
+    weight = step.slack_step * program.sample_weight[:, None]
+    return program.loss.shrink_slack(centre + step.slack_step * theta, program.targets, weight), centre
+
+
 def primal_value(step, at):
-    """``<g, e> + 1/2 |S' e|^2 + alpha sum_j |u_j| + |u - z|^2 / (2 sigma)``."""
-    e = at.outputs - step.outputs
+    """``<g, e> + 1/2 |S' e|^2 + alpha sum_j |u_j| + |u - z|^2 / (2 sigma)``, intercept and slack likewise."""
+    slack, centre = slack_of(step, at.dual)
+    e = at.outputs - step.outputs + slack - centre
     value = (step.model.gradient * e).sum() + 0.5 * (step.model.weigh(e) ** 2).sum()
     value += step.blocks.program.alpha * step.blocks.norms(at.weights).sum()
     value += ((at.weights - step.weights) ** 2).sum() / (2 * step.step)
     if step.intercept_step > 0:
         value += ((at.intercept - step.intercept) ** 2).sum() / (2 * step.intercept_step)
+    if step.model.slack is not None:
+        value += ((slack - centre) ** 2).sum() / (2 * step.slack_step)
+        value += price_of_slack(step.blocks.program, slack)
     return value
 
 
@@ -146,6 +202,8 @@ def test_duality_gap_of_a_step_is_half_the_squared_gradient(loss, mode, seed, le
     centre = (step.weights**2).sum() / (2 * length)
     if step.intercept_step > 0:
         centre += (step.intercept**2).sum() / (2 * step.intercept_step)
+    if step.model.slack is not None:
+        centre += (step.model.slack**2).sum() / (2 * step.slack_step)
     gap = primal_value(step, at) + at.value - centre
     assert gap == pytest.approx(0.5 * (at.gradient**2).sum(), rel=1e-9, abs=1e-9 * (1 + abs(at.value)))
     # The primal points of the step are feasible and carry the outputs that are said to be theirs.
@@ -236,7 +294,7 @@ def test_newton_directions_where_all_blocks_are_zero():
     blocks = draw_list(program, rng)
     zeros = np.zeros((len(blocks.slots), program.design.n_features))
     outputs = np.zeros_like(program.targets)
-    step = Subproblem(blocks, LossModel(program, outputs), zeros, np.zeros(1), outputs, 1.0)
+    step = Subproblem(blocks, LossModel(program, outputs), zeros, np.zeros(1), outputs, 1.0, 1.0)
     at = step.evaluate(rng.normal(size=outputs.shape))
     assert not at.weights.any()
     np.testing.assert_array_equal(newton.newton_direction(step, at), -at.gradient)

@@ -33,7 +33,7 @@ _TARGET = 1e-6
 _too_large: dict[tuple[str, str], int] = {}
 
 
-class _Stopped(Exception):
+class _StoppedError(Exception):
     """The worker did not answer in time, or it died."""
 
 
@@ -58,13 +58,17 @@ class _Remote:
             pass
         self.process.kill()
         self.process.wait()
-        _remote.cache_clear()
-        raise _Stopped
+        raise _StoppedError
 
 
-@cache
+_remotes: dict[str, _Remote] = {}
+
+
 def _remote(method: str) -> _Remote:
-    return _Remote(method)
+    """Return the worker of a method, a new one if there is none or it was killed."""
+    if method not in _remotes or _remotes[method].process.poll() is not None:
+        _remotes[method] = _Remote(method)
+    return _remotes[method]
 
 
 @cache
@@ -105,7 +109,7 @@ class BridgedSolver(BaseSolver):
             return True, f"would need a matrix of {problem.size:.1e} entries"
         try:
             missing = _missing(self.method)
-        except _Stopped:
+        except _StoppedError:
             return True, "its worker does not start"
         return (True, f"not installed: {', '.join(missing)}") if missing else (False, None)
 
@@ -130,7 +134,7 @@ class BridgedSolver(BaseSolver):
         self.loaded = True
         try:
             answer = _remote(self.method).ask("load", self.problem, self._options, timeout=_START_UP)
-        except _Stopped:
+        except _StoppedError:
             answer = "no answer while loading the problem"
         self.failure = answer or ""
 
@@ -140,8 +144,8 @@ class BridgedSolver(BaseSolver):
 
         self.seconds: list[float] = [0.0]
         self.result, self.capped, self.versions, self.note = {}, False, "", ""
-        ladder = import_module(f"benchmark_utils.methods.{self.method}").ladder(self.problem, **self._options)
-        self.last = rung == len(ladder)
+        ladder = import_module(f"benchmark_utils.methods.{self.method}").ladder(self.problem, self._options)
+        self.rung, self.last = rung, rung == len(ladder)
         if rung == 0 or self.failure:
             return
         key = (str(self), self.problem.program)
@@ -160,7 +164,7 @@ class BridgedSolver(BaseSolver):
             began = time.perf_counter()
             try:
                 answer = _remote(self.method).ask("run", setting, timeout=CAP)
-            except _Stopped:
+            except _StoppedError:
                 spent = time.perf_counter() - began
                 self.capped, self.loaded, self.seconds = spent >= CAP, False, [spent]
                 self.failure = "" if self.capped else "the worker died"
@@ -183,5 +187,7 @@ class BridgedSolver(BaseSolver):
             "last": self.last,
             "failure": self.failure,
             "setting": self.note,
+            "solver": str(self),
+            "rung": self.rung,
             "versions": self.versions,
         }

@@ -16,6 +16,8 @@ class Problem:
 
     Attributes
     ----------
+    name : str
+        Its letter.
     X : ndarray of shape (n, d)
         The column of ones, which stands for the penalised hidden bias, included.
     y : ndarray of shape (n,)
@@ -27,6 +29,7 @@ class Problem:
         With cones, or without them and without the ``w_i``.
     """
 
+    name: str
     X: Array
     y: Array
     gates: Array

@@ -27,7 +27,7 @@ from benchmark_utils.problems import Problem, distinct_gates, planted
 def tiny(program: str) -> Problem:
     """Return a small problem on which kernels are compiled and libraries loaded."""
     X, y = planted(30, 4, seed=0)
-    return Problem(X, y, distinct_gates(X, 12, seed=0), 0.1, program)
+    return Problem("tiny", X, y, distinct_gates(X, 12, seed=0), 0.1, program)
 
 
 def versions(modules: tuple[str, ...]) -> str:
@@ -55,22 +55,22 @@ class Worker:
         return [name for name in self.method.MODULES if importlib.util.find_spec(name) is None]
 
     def load(self, problem: Problem, options: dict[str, Any]) -> None:
-        """Warm up once for each program and set of options, then bring the problem into the method's format."""
+        """Warm up once for each program and set of options, then prepare the problem."""
         self.options = options
         key = (problem.program, repr(options))
         if key not in self.warm:
             small = tiny(problem.program)
-            setting = self.method.ladder(small, **options)[0]
-            self.method.solve(self.method.prepare(small, **options), setting, **options)
+            setting = self.method.ladder(small, options)[0]
+            self.method.solve(self.method.prepare(small, options), setting, options)
             self.warm.add(key)
-        self.ready = self.method.prepare(problem, **options)
+        self.ready = self.method.prepare(problem, options)
         if hasattr(self.method, "warm_up"):
-            self.method.warm_up(self.ready, **options)
+            self.method.warm_up(self.ready, options)
 
     def run(self, setting: Any) -> tuple[float, dict[str, Any], str]:
         """Solve and time."""
         began = time.perf_counter()
-        result = self.method.solve(self.ready, setting, **self.options)
+        result = self.method.solve(self.ready, setting, self.options)
         seconds = time.perf_counter() - began
         result = {name: np.asarray(value, dtype=np.float64) for name, value in result.items()}
         return seconds, result, versions(self.method.MODULES)

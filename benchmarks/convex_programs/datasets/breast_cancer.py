@@ -14,4 +14,10 @@ class Dataset(BaseDataset):
         """Return the arguments of ``Objective.set_data``."""
         data = load_breast_cancer()
         X = standardised(data.data)
-        return {"X": X, "y": 2.0 * data.target - 1, "gates": distinct_gates(X, 500, seed=1), "alpha": 3.0}
+        return {
+            "name": self.name,
+            "X": X,
+            "y": 2.0 * data.target - 1,
+            "gates": distinct_gates(X, 500, seed=1),
+            "alpha": 3.0,
+        }

@@ -15,4 +15,4 @@ class Dataset(BaseDataset):
         points = np.random.default_rng(0).standard_normal((10, 2))
         X = np.hstack([points, np.ones((10, 1))])
         y = np.where((points**2).sum(axis=1) > 1, 1.0, -1.0)
-        return {"X": X, "y": y, "gates": all_patterns(X), "alpha": 0.01}
+        return {"name": self.name, "X": X, "y": y, "gates": all_patterns(X), "alpha": 0.01}

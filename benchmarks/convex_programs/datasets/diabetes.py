@@ -15,4 +15,4 @@ class Dataset(BaseDataset):
         data = load_diabetes()
         X = standardised(data.data)
         y = (data.target - data.target.mean()) / data.target.std()
-        return {"X": X, "y": y, "gates": distinct_gates(X, 500, seed=1), "alpha": 5.0}
+        return {"name": self.name, "X": X, "y": y, "gates": distinct_gates(X, 500, seed=1), "alpha": 5.0}

@@ -17,4 +17,4 @@ class Dataset(BaseDataset):
         chosen = np.isin(data.target, [3, 8])
         X = standardised(data.data[chosen])
         y = np.where(data.target[chosen] == 3, 1.0, -1.0)
-        return {"X": X, "y": y, "gates": distinct_gates(X, 1000, seed=1), "alpha": 5.0}
+        return {"name": self.name, "X": X, "y": y, "gates": distinct_gates(X, 1000, seed=1), "alpha": 5.0}

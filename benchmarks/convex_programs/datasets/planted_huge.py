@@ -12,4 +12,4 @@ class Dataset(BaseDataset):
     def get_data(self) -> dict[str, object]:
         """Return the arguments of ``Objective.set_data``."""
         X, y = planted(20000, 100, seed=0)
-        return {"X": X, "y": y, "gates": distinct_gates(X, 2000, seed=1), "alpha": 4000.0}
+        return {"name": self.name, "X": X, "y": y, "gates": distinct_gates(X, 2000, seed=1), "alpha": 10000.0}

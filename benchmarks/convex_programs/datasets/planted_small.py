@@ -12,4 +12,4 @@ class Dataset(BaseDataset):
     def get_data(self) -> dict[str, object]:
         """Return the arguments of ``Objective.set_data``."""
         X, y = planted(50, 5, seed=0)
-        return {"X": X, "y": y, "gates": distinct_gates(X, 100, seed=1), "alpha": 0.1}
+        return {"name": self.name, "X": X, "y": y, "gates": distinct_gates(X, 100, seed=1), "alpha": 0.1}

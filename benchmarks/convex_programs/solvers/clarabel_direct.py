@@ -1,5 +1,7 @@
 """Clarabel on this package's conic form."""
 
+from typing import ClassVar
+
 from benchmark_utils.bridge import BridgedSolver
 
 
@@ -8,4 +10,4 @@ class Solver(BridgedSolver):
 
     name = "clarabel_direct"
     method = "convexnn_"
-    parameters = {"solver": ["clarabel"]}
+    parameters: ClassVar = {"solver": ["clarabel"]}

@@ -1,5 +1,7 @@
 """CRONOS of Feng, Frangella and Pilanci."""
 
+from typing import ClassVar
+
 from benchmark_utils.bridge import BridgedSolver
 
 
@@ -8,5 +10,5 @@ class Solver(BridgedSolver):
 
     name = "cronos"
     method = "cronos_"
-    parameters = {"rho": [0.1, 1.0, 10.0]}
+    parameters: ClassVar = {"rho": [0.1, 1.0, 10.0]}
     programs = ("relu",)

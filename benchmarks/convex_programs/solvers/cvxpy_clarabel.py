@@ -1,5 +1,7 @@
 """Clarabel through CVXPY."""
 
+from typing import ClassVar
+
 from benchmark_utils.bridge import BridgedSolver
 
 
@@ -8,4 +10,4 @@ class Solver(BridgedSolver):
 
     name = "cvxpy_clarabel"
     method = "cvxpy_"
-    parameters = {"solver": ["CLARABEL"]}
+    parameters: ClassVar = {"solver": ["CLARABEL"]}

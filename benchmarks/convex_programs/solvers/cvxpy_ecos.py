@@ -1,5 +1,7 @@
 """ECOS through CVXPY."""
 
+from typing import ClassVar
+
 from benchmark_utils.bridge import BridgedSolver
 
 
@@ -8,4 +10,4 @@ class Solver(BridgedSolver):
 
     name = "cvxpy_ecos"
     method = "cvxpy_"
-    parameters = {"solver": ["ECOS"]}
+    parameters: ClassVar = {"solver": ["ECOS"]}

@@ -1,5 +1,7 @@
 """SCS through CVXPY."""
 
+from typing import ClassVar
+
 from benchmark_utils.bridge import BridgedSolver
 
 
@@ -8,4 +10,4 @@ class Solver(BridgedSolver):
 
     name = "cvxpy_scs"
     method = "cvxpy_"
-    parameters = {"solver": ["SCS"]}
+    parameters: ClassVar = {"solver": ["SCS"]}

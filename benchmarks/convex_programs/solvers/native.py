@@ -1,4 +1,6 @@
-"""This package's native solver."""
+"""The native solver of this package."""
+
+from typing import ClassVar
 
 from benchmark_utils.bridge import BridgedSolver
 
@@ -8,5 +10,5 @@ class Solver(BridgedSolver):
 
     name = "native"
     method = "convexnn_"
-    parameters = {"solver": ["native"]}
+    parameters: ClassVar = {"solver": ["native"]}
     largest = float("inf")

@@ -1,5 +1,7 @@
 """Adam on the network."""
 
+from typing import ClassVar
+
 from benchmark_utils.bridge import BridgedSolver
 
 
@@ -8,6 +10,6 @@ class Solver(BridgedSolver):
 
     name = "network_adam"
     method = "network"
-    parameters = {"optimizer": ["adam"]}
+    parameters: ClassVar = {"optimizer": ["adam"]}
     programs = ("relu",)
     largest = float("inf")

@@ -1,5 +1,7 @@
 """L-BFGS of torch on the network."""
 
+from typing import ClassVar
+
 from benchmark_utils.bridge import BridgedSolver
 
 
@@ -8,6 +10,6 @@ class Solver(BridgedSolver):
 
     name = "network_lbfgs"
     method = "network"
-    parameters = {"optimizer": ["lbfgs"]}
+    parameters: ClassVar = {"optimizer": ["lbfgs"]}
     programs = ("relu",)
     largest = float("inf")

@@ -1,5 +1,7 @@
 """L-BFGS-B of scipy on the network."""
 
+from typing import ClassVar
+
 from benchmark_utils.bridge import BridgedSolver
 
 
@@ -8,6 +10,6 @@ class Solver(BridgedSolver):
 
     name = "network_scipy_lbfgs"
     method = "network"
-    parameters = {"optimizer": ["scipy_lbfgs"]}
+    parameters: ClassVar = {"optimizer": ["scipy_lbfgs"]}
     programs = ("relu",)
     largest = float("inf")

@@ -1,5 +1,7 @@
 """SGD with momentum on the network."""
 
+from typing import ClassVar
+
 from benchmark_utils.bridge import BridgedSolver
 
 
@@ -8,6 +10,6 @@ class Solver(BridgedSolver):
 
     name = "network_sgd"
     method = "network"
-    parameters = {"optimizer": ["sgd"]}
+    parameters: ClassVar = {"optimizer": ["sgd"]}
     programs = ("relu",)
     largest = float("inf")

@@ -12,6 +12,7 @@ import numpy as np
 from scipy import linalg
 
 from convexnn_solvers._typing import BoolArray, FloatArray, IntArray
+from convexnn_solvers.exceptions import BackendError
 from convexnn_solvers.native.blocks import BlockList
 from convexnn_solvers.native.subproblem import Evaluation, Subproblem
 from convexnn_solvers.threads import in_parts
@@ -19,6 +20,7 @@ from convexnn_solvers.threads import in_parts
 __all__ = ["newton_direction"]
 
 _MAX_CG_STEPS = 200
+_MAX_RIDGES = 20
 # Floating-point operations in products with matrices cost about four times those in a factorisation.
 _CG_COST = 600.0
 
@@ -170,7 +172,7 @@ def _gram(columns: FloatArray) -> FloatArray:
 
 def _cholesky_solve(matrix: FloatArray, right: FloatArray) -> FloatArray:
     ridge = float(np.finfo(np.float64).eps) * float(np.trace(matrix))
-    while True:
+    for _ in range(_MAX_RIDGES):
         try:
             factor = linalg.cho_factor(matrix, lower=True, check_finite=False)
         except linalg.LinAlgError:
@@ -180,6 +182,7 @@ def _cholesky_solve(matrix: FloatArray, right: FloatArray) -> FloatArray:
             continue
         solution: FloatArray = linalg.cho_solve(factor, right, check_finite=False)
         return solution
+    raise BackendError("A Newton system could not be factorised: the data's scale is out of range.")
 
 
 def _solve_across(

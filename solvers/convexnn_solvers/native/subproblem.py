@@ -28,6 +28,7 @@ __all__ = ["Evaluation", "Subproblem"]
 
 # The intercept has no norm to shrink it, so that a long step does no harm.
 _INTERCEPT_STEP = 100.0
+_TINY = float(np.finfo(np.float64).tiny)
 
 
 @dataclass(frozen=True, eq=False)
@@ -87,7 +88,11 @@ class Subproblem:
     @property
     def intercept_step(self) -> float:
         """Step length of the intercept, 0 if there is none."""
-        return _INTERCEPT_STEP * self.step if self.blocks.program.fit_intercept else 0.0
+        if not self.blocks.program.fit_intercept:
+            return 0.0
+        # In units of the loss's curvature along constants, as the slack is.
+        curvature = float((self.model.root**2).sum()) / self.outputs.shape[1]
+        return float(_INTERCEPT_STEP * self.slack_step / max(curvature, _TINY))
 
     def evaluate(self, dual: FloatArray) -> Evaluation:
         """Evaluate the dual function at ``mu``, shape (n, K)."""

@@ -11,12 +11,12 @@ _THREADS = 2
 _PATH = 20
 
 
-def ladder(problem: Problem) -> list[float]:
+def ladder(_problem: Problem, _options: dict[str, Any]) -> list[float]:
     """Tolerances of coordinate descent."""
     return [1e-7, 1e-10, 1e-13]
 
 
-def prepare(problem: Problem) -> tuple[Problem, Any, Any]:
+def prepare(problem: Problem, _options: dict[str, Any]) -> tuple[Problem, Any, Any]:
     """Return the masks in the order that adelie wants, and the constraint matrices."""
     masks = np.asfortranarray(problem.masks.T)
     rows = None
@@ -25,7 +25,9 @@ def prepare(problem: Problem) -> tuple[Problem, Any, Any]:
     return problem, masks, rows
 
 
-def solve(prepared: tuple[Problem, Any, Any], setting: float) -> dict[str, np.ndarray]:
+def solve(
+    prepared: tuple[Problem, Any, Any], setting: float, _options: dict[str, Any]
+) -> dict[str, np.ndarray]:
     """Follow a path down to alpha / n; the loss of adelie is a mean."""
     import adelie as ad
 

@@ -31,12 +31,12 @@ class _Block:
     rows: set[int]
 
 
-def ladder(problem: Problem) -> list[float]:
+def ladder(_problem: Problem, _options: dict[str, Any]) -> list[float]:
     """Relative duality gaps."""
     return [1e-3, 1e-6]
 
 
-def prepare(problem: Problem) -> tuple[Problem, Any, Any]:
+def prepare(problem: Problem, _options: dict[str, Any]) -> tuple[Problem, Any, Any]:
     """List the patterns; their cones are projected on by this package."""
     from convexnn import PatternSet
     from convexnn.programs import two_layer_program
@@ -58,7 +58,9 @@ def prepare(problem: Problem) -> tuple[Problem, Any, Any]:
     return problem, problem.masks, fresh
 
 
-def solve(prepared: tuple[Problem, Any, Any], setting: float) -> dict[str, np.ndarray]:
+def solve(
+    prepared: tuple[Problem, Any, Any], setting: float, _options: dict[str, Any]
+) -> dict[str, np.ndarray]:
     """Generate columns and rows until the gap of the repaired point is at most `setting`."""
     problem, masks, fresh = prepared
     design = fresh()
@@ -84,7 +86,9 @@ def solve(prepared: tuple[Problem, Any, Any], setting: float) -> dict[str, np.nd
         point = design.project(point)
         repaired = np.array([point[block.sign, block.pattern] for block in blocks])
         outputs = _outputs(problem, masks, blocks, repaired)
-        reached = 0.5 * np.sum((outputs - problem.y) ** 2) + problem.alpha * np.linalg.norm(point, axis=-1).sum()
+        reached = (
+            0.5 * np.sum((outputs - problem.y) ** 2) + problem.alpha * np.linalg.norm(point, axis=-1).sum()
+        )
         if reached < value:
             best, value = point, float(reached)
         if complete:
@@ -109,9 +113,7 @@ def _bound(problem: Problem, theta: np.ndarray, largest: float) -> float:
     return scale * float(theta @ problem.y) - 0.5 * scale**2 * size
 
 
-def _enter(
-    problem: Problem, blocks: list[_Block], rows: _Rows, prices: np.ndarray, most: int
-) -> None:
+def _enter(problem: Problem, blocks: list[_Block], rows: _Rows, prices: np.ndarray, most: int) -> None:
     """Add the most violated blocks, with the rows of their cones that were found before."""
     known = {(block.sign, block.pattern) for block in blocks}
     for flat in np.argsort(-prices, axis=None)[: most + len(known)]:
@@ -147,7 +149,7 @@ def _add_rows(problem: Problem, masks: np.ndarray, blocks: list[_Block], weights
 
 
 def _master(problem: Problem, masks: np.ndarray, blocks: list[_Block], accuracy: float) -> np.ndarray:
-    """Minimise ``1/2 |r|^2 + alpha sum t`` with ``sum_b +-D X u_b - r = y``, ``|u_b| <= t_b`` and the rows."""
+    """Minimise ``1/2 |r|^2 + alpha sum t``; ``sum_b +-D X u_b - r = y``, ``|u_b| <= t_b`` and the rows."""
     import clarabel
 
     X, n, d, count = problem.X, *problem.X.shape, len(blocks)

@@ -21,7 +21,7 @@ _RANK = 20
 _PCG_STEPS = 32
 
 
-def ladder(problem: Problem, rho: float) -> list[int]:
+def ladder(_problem: Problem, _options: dict[str, Any]) -> list[int]:
     """Numbers of iterations."""
     return [100, 1000, 10000]
 
@@ -37,7 +37,7 @@ def _import_parts() -> None:
     sys.modules["utils"].__dict__.update(vars(operators))
 
 
-def prepare(problem: Problem, rho: float) -> Any:
+def prepare(problem: Problem, options: dict[str, Any]) -> Any:
     """Build the model with the patterns given, and its preconditioner; the strength is a sum's, as here."""
     import jax
     import jax.numpy as jnp
@@ -53,20 +53,20 @@ def prepare(problem: Problem, rho: float) -> Any:
         jnp.asarray(problem.y),
         len(problem.gates),
         problem.alpha,
-        rho,
+        options["rho"],
         jax.random.PRNGKey(0),
         masks,
         2 * masks - 1,
     )
-    return problem, model, rho
+    return problem, model
 
 
-def warm_up(prepared: Any, rho: float) -> None:
+def warm_up(prepared: Any, options: dict[str, Any]) -> None:
     """Compile for these shapes."""
-    solve(prepared, 1, rho)
+    solve(prepared, 1, options)
 
 
-def solve(prepared: Any, setting: int, rho: float) -> dict[str, np.ndarray]:
+def solve(prepared: Any, setting: int, options: dict[str, Any]) -> dict[str, np.ndarray]:
     """Iterate; of ADMM's two copies the one that is sparse is returned."""
     import jax
     import jax.numpy as jnp
@@ -74,7 +74,7 @@ def solve(prepared: Any, setting: int, rho: float) -> dict[str, np.ndarray]:
     from preconditioner.nystrom import Nys_Precond, rand_nys_appx
     from utils.proximal_utils import proxl2_tensor
 
-    problem, model, _ = prepared
+    (problem, model), rho = prepared, options["rho"]
     n, d = problem.X.shape
     n_patterns = len(problem.gates)
     U, S, _ = rand_nys_appx(model, _RANK, "CReLU", jax.random.PRNGKey(0))

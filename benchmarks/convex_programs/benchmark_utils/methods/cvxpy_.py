@@ -17,20 +17,21 @@ _TOLERANCES = {
 _MORE = {"CLARABEL": {}, "ECOS": {"max_iters": 300}, "SCS": {"max_iters": 1_000_000}}
 
 
-def ladder(problem: Problem, solver: str) -> list[float]:
+def ladder(_problem: Problem, _options: dict[str, Any]) -> list[float]:
     """Absolute and relative tolerances."""
     return [1e-4, 1e-6, 1e-8]
 
 
-def prepare(problem: Problem, solver: str) -> Problem:
+def prepare(problem: Problem, _options: dict[str, Any]) -> Problem:
     """Arrays are what CVXPY takes."""
     return problem
 
 
-def solve(problem: Problem, setting: float, solver: str) -> dict[str, np.ndarray]:
+def solve(problem: Problem, setting: float, options: dict[str, Any]) -> dict[str, np.ndarray]:
     """Model, compile and solve."""
     import cvxpy as cp
 
+    solver = options["solver"]
     masks = problem.masks.T.astype(np.float64)
     blocks = [cp.Variable((problem.X.shape[1], len(problem.gates))) for _ in range(problem.signs)]
     signed = blocks[0] - blocks[1] if problem.signs == 2 else blocks[0]
@@ -39,7 +40,7 @@ def solve(problem: Problem, setting: float, solver: str) -> dict[str, np.ndarray
     fit = 0.5 * cp.sum_squares(outputs - problem.y)
     cones = [cp.multiply(2 * masks - 1, problem.X @ part) >= 0 for part in blocks if problem.signs == 2]
     model = cp.Problem(cp.Minimize(fit + problem.alpha * norms), cones)
-    settings: dict[str, Any] = {name: setting for name in _TOLERANCES[solver]} | _MORE[solver]
+    settings: dict[str, Any] = dict.fromkeys(_TOLERANCES[solver], setting) | _MORE[solver]
     with warnings.catch_warnings():
         # An inaccurate solution is judged by what it is worth.
         warnings.simplefilter("ignore")

@@ -11,12 +11,12 @@ _WIDTH = 100
 _RATES = {"adam": 0.1, "sgd": 1.0, "lbfgs": 1.0}
 
 
-def ladder(problem: Problem, optimizer: str) -> list[int]:
+def ladder(_problem: Problem, _options: dict[str, Any]) -> list[int]:
     """Numbers of steps."""
     return [50, 200, 1000, 4000]
 
 
-def prepare(problem: Problem, optimizer: str) -> tuple[Problem, Any, Any]:
+def prepare(problem: Problem, _options: dict[str, Any]) -> tuple[Problem, Any, Any]:
     """Draw the first weights, such that the network's outputs have about the size of the targets."""
     rng = np.random.default_rng(0)
     hidden = rng.standard_normal((problem.X.shape[1], _WIDTH)) / np.sqrt(problem.X.shape[1])
@@ -25,9 +25,10 @@ def prepare(problem: Problem, optimizer: str) -> tuple[Problem, Any, Any]:
     return problem, scale * hidden, scale * output
 
 
-def solve(prepared: tuple[Problem, Any, Any], setting: int, optimizer: str) -> dict[str, np.ndarray]:
+def solve(prepared: tuple[Problem, Any, Any], setting: int, options: dict[str, Any]) -> dict[str, np.ndarray]:
     """Descend from the first weights."""
     problem, hidden, output = prepared
+    optimizer = options["optimizer"]
     if optimizer == "scipy_lbfgs":
         return _by_scipy(problem, hidden, output, setting)
     return _by_torch(problem, hidden, output, setting, optimizer)

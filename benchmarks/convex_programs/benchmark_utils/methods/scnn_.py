@@ -1,5 +1,7 @@
 """pyscnn: augmented Lagrangian for relu, R-FISTA for gated, in float64 (Mishkin et al., ICML 2022)."""
 
+from typing import Any
+
 import numpy as np
 
 from benchmark_utils.problems import Problem
@@ -7,18 +9,20 @@ from benchmark_utils.problems import Problem
 MODULES = ("scnn", "torch")
 
 
-def ladder(problem: Problem) -> list[float]:
+def ladder(problem: Problem, _options: dict[str, Any]) -> list[float]:
     """Tolerances on squared norms of the minimum-norm subgradient; 1e-6 is pyscnn's own."""
     return [1e-6, 1e-9, 1e-12] if problem.program == "relu" else [1e-6, 1e-8, 1e-10, 1e-12, 1e-14]
 
 
-def prepare(problem: Problem) -> tuple[Problem, np.ndarray]:
+def prepare(problem: Problem, _options: dict[str, Any]) -> tuple[Problem, np.ndarray]:
     """Find the order in which pyscnn will put the patterns."""
     _, order = np.unique(problem.masks, axis=0, return_index=True)
     return problem, order
 
 
-def solve(prepared: tuple[Problem, np.ndarray], setting: float) -> dict[str, np.ndarray]:
+def solve(
+    prepared: tuple[Problem, np.ndarray], setting: float, _options: dict[str, Any]
+) -> dict[str, np.ndarray]:
     """Solve; the loss of pyscnn is a mean, so that its strength is alpha / n."""
     from scnn.metrics import Metrics
     from scnn.models import ConvexGatedReLU, ConvexReLU

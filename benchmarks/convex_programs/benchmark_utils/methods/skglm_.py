@@ -9,18 +9,18 @@ from benchmark_utils.problems import Problem
 MODULES = ("skglm",)
 
 
-def ladder(problem: Problem) -> list[float]:
+def ladder(_problem: Problem, _options: dict[str, Any]) -> list[float]:
     """Distances to the subdifferential, relative to the strength of regularisation."""
     return [1e-2, 1e-3, 1e-4, 1e-5, 1e-6]
 
 
-def prepare(problem: Problem) -> tuple[Problem, Any]:
+def prepare(problem: Problem, _options: dict[str, Any]) -> tuple[Problem, Any]:
     """Write the features out."""
     features = (problem.masks.T[:, :, None] * problem.X[:, None, :]).reshape(len(problem.X), -1)
     return problem, np.asfortranarray(features)
 
 
-def solve(prepared: tuple[Problem, Any], setting: float) -> dict[str, np.ndarray]:
+def solve(prepared: tuple[Problem, Any], setting: float, _options: dict[str, Any]) -> dict[str, np.ndarray]:
     """Solve; the loss of skglm is a mean, so that its strength is alpha / n."""
     from skglm.datafits import QuadraticGroup
     from skglm.penalties import WeightedGroupL2
