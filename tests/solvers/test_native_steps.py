@@ -7,8 +7,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from convexnn_solvers import solve
+from convexnn_solvers.measure import measure
 from convexnn_solvers.native import newton
 from convexnn_solvers.native.blocks import BlockList
+from convexnn_solvers.native.finish import Faces
 from convexnn_solvers.native.model import LossModel
 from convexnn_solvers.native.subproblem import Subproblem
 from program_cases import LOSSES, draw_case, random_point
@@ -298,3 +301,24 @@ def test_newton_directions_where_all_blocks_are_zero():
     at = step.evaluate(rng.normal(size=outputs.shape))
     assert not at.weights.any()
     np.testing.assert_array_equal(newton.newton_direction(step, at), -at.gradient)
+
+
+@pytest.mark.parametrize("loss", ["squared_error", "huber", "squared_hinge", "log_loss", "softmax"])
+@pytest.mark.parametrize("mode", [("relu", "penalized", True), ("leaky_relu", "free", True)])
+def test_newton_steps_on_the_faces_of_a_near_optimum_reach_it(loss, mode):
+    program = draw_case(
+        1, loss=loss, activation=mode[0], hidden_bias=mode[1], n=14, d=2, n_patterns=12, alpha=0.3
+    ).program()
+    near = solve(program, solver="clarabel", tol=1e-5)
+    blocks = BlockList(program, np.flatnonzero(near.blocks.any(axis=-1)))
+    outputs = program.outputs(near.blocks, near.intercept)
+    theta = -program.loss.gradient(outputs, program.targets, program.sample_weight)
+    n_slots = int(np.prod(program.block_shape[:3]))
+    points = blocks.gather(near.blocks) + 0.1 * blocks.adjoint(theta)
+    weights = program.design.shrink(blocks.slots, points, 0.1 * program.alpha, n_slots)
+    faces, intercept = Faces(blocks, weights), near.intercept
+    for _ in range(3):
+        model = LossModel(program, program.outputs(blocks.scatter(weights), intercept), with_slack=False)
+        weights, intercept = faces.newton_step(model, weights, intercept)
+    point = measure(program, blocks.scatter(weights), intercept)
+    assert point.objective - point.dual_objective <= 1e-9 * point.objective

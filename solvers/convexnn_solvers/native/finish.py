@@ -6,66 +6,79 @@ accuracy of the arithmetic.
 """
 
 import numpy as np
-from scipy import linalg
 
 from convexnn_solvers._typing import FloatArray, IntArray
 from convexnn_solvers.native.blocks import BlockList
+from convexnn_solvers.native.factorise import cholesky_solve
 from convexnn_solvers.native.model import LossModel
 
-__all__ = ["newton_on_faces"]
+__all__ = ["Faces"]
 
 _DAMPING = 1e-14
 
 
-def newton_on_faces(
-    blocks: BlockList, model: LossModel, weights: FloatArray, intercept: FloatArray
-) -> tuple[FloatArray, FloatArray]:
-    """Take one Newton step on the faces of the last proximal points, and project it on the cones.
+class Faces:
+    """The faces of the cones that the last proximal points lie on, with coordinates on them.
 
     Parameters
     ----------
     blocks : BlockList
-    model : LossModel
-        Around the outputs of the point.
     weights : ndarray of shape (m, d)
         The last proximal points of `blocks`; those that are zero stay zero.
-    intercept : ndarray of shape (K,)
-
-    Returns
-    -------
-    weights : ndarray of shape (m, d)
-    intercept : ndarray of shape (K,)
     """
-    program = blocks.program
-    used = np.flatnonzero(weights.any(axis=1))
-    active = BlockList(program, blocks.slots[used])
-    counts, faces = program.design.derivative_factors(active.slots, weights[used], 0.0)
-    owners = np.repeat(np.arange(used.size), counts)
-    penalized = program.design.penalized
-    norms = active.norms(weights[used])[owners]
-    slopes = np.where(penalized, weights[used], 0.0)[owners]
-    # A block without a slope is a constant: it has no norm and no curvature of one.
-    norms = np.where(norms > 0, norms, np.inf)
-    units = slopes / norms[:, None]
 
-    gradients = active.adjoint(model.gradient)[owners] + program.alpha * units
-    slope = np.einsum("qd,qd->q", faces, gradients)
-    outputs = active.signs[owners, None] * program.design.block_outputs(active.patterns[owners], faces)
-    columns = active.outputs[owners]
-    if program.fit_intercept:
-        slope = np.append(slope, model.gradient.sum(axis=0))
-        outputs = np.vstack([outputs, np.ones((program.n_outputs, outputs.shape[1]))])
-        columns = np.append(columns, np.arange(program.n_outputs))
-    hessian = _loss_hessian(model, outputs, columns)
-    _add_norms(hessian, program.alpha, faces * penalized, units, norms, owners)
-    hessian[np.diag_indices(len(slope))] += _DAMPING * max(np.trace(hessian), np.finfo(np.float64).tiny)
-    step = -linalg.lstsq(hessian, slope, check_finite=False)[0]
+    def __init__(self, blocks: BlockList, weights: FloatArray) -> None:
+        program = blocks.program
+        self._used = np.flatnonzero(weights.any(axis=1))
+        self._active = BlockList(program, blocks.slots[self._used])
+        counts, self._bases = program.design.derivative_factors(self._active.slots, weights[self._used], 0.0)
+        self._owners = np.repeat(np.arange(self._used.size), counts)
+        signs, patterns = self._active.signs[self._owners], self._active.patterns[self._owners]
+        self._outputs = signs[:, None] * program.design.block_outputs(patterns, self._bases)
+        self._columns = self._active.outputs[self._owners]
+        if program.fit_intercept:
+            ones = np.ones((program.n_outputs, self._outputs.shape[1]))
+            self._outputs = np.vstack([self._outputs, ones])
+            self._columns = np.append(self._columns, np.arange(program.n_outputs))
 
-    moved = np.array(weights)
-    np.add.at(moved, used[owners], step[: len(owners), None] * faces)
-    n_slots = int(np.prod(program.block_shape[:3]))
-    moved[used] = program.design.shrink(active.slots, moved[used], 0.0, n_slots)
-    return moved, intercept + (step[len(owners) :] if program.fit_intercept else 0.0)
+    def newton_step(
+        self, model: LossModel, weights: FloatArray, intercept: FloatArray
+    ) -> tuple[FloatArray, FloatArray]:
+        """Take one Newton step along the faces, and project the result on the cones.
+
+        Parameters
+        ----------
+        model : LossModel
+            Around the outputs of the point.
+        weights : ndarray of shape (m, d)
+        intercept : ndarray of shape (K,)
+
+        Returns
+        -------
+        weights : ndarray of shape (m, d)
+        intercept : ndarray of shape (K,)
+        """
+        program, owners = self._active.program, self._owners
+        penalized = program.design.penalized
+        norms = self._active.norms(weights[self._used])[owners]
+        # A block without a slope is a constant: it has no norm and no curvature of one.
+        norms = np.where(norms > 0, norms, np.inf)
+        units = np.where(penalized, weights[self._used], 0.0)[owners] / norms[:, None]
+
+        gradients = self._active.adjoint(model.gradient)[owners] + program.alpha * units
+        slope = np.einsum("qd,qd->q", self._bases, gradients)
+        if program.fit_intercept:
+            slope = np.append(slope, model.gradient.sum(axis=0))
+        hessian = _loss_hessian(model, self._outputs, self._columns)
+        _add_norms(hessian, program.alpha, self._bases * penalized, units, norms, owners)
+        hessian[np.diag_indices(len(slope))] += _DAMPING * max(np.trace(hessian), np.finfo(np.float64).tiny)
+        step = -cholesky_solve(hessian, slope)
+
+        moved = np.array(weights)
+        np.add.at(moved, self._used[owners], step[: len(owners), None] * self._bases)
+        n_slots = int(np.prod(program.block_shape[:3]))
+        moved[self._used] = program.design.shrink(self._active.slots, moved[self._used], 0.0, n_slots)
+        return moved, intercept + (step[len(owners) :] if program.fit_intercept else 0.0)
 
 
 def _loss_hessian(model: LossModel, outputs: FloatArray, columns: IntArray) -> FloatArray:

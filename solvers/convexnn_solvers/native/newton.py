@@ -9,18 +9,16 @@ both are large.
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import linalg
 
 from convexnn_solvers._typing import BoolArray, FloatArray, IntArray
-from convexnn_solvers.exceptions import BackendError
 from convexnn_solvers.native.blocks import BlockList
+from convexnn_solvers.native.factorise import cholesky_solve
 from convexnn_solvers.native.subproblem import Evaluation, Subproblem
 from convexnn_solvers.threads import in_parts
 
 __all__ = ["newton_direction"]
 
 _MAX_CG_STEPS = 200
-_MAX_RIDGES = 20
 # Floating-point operations in products with matrices cost about four times those in a factorisation.
 _CG_COST = 600.0
 
@@ -153,10 +151,10 @@ def _regularised_solve(rows: FloatArray, right: FloatArray) -> FloatArray:
     if n <= q:
         matrix = _gram(rows)
         matrix[np.diag_indices(n)] += 1.0
-        return np.asarray(_cholesky_solve(matrix, right))
+        return np.asarray(cholesky_solve(matrix, right))
     matrix = _gram(rows.T)
     matrix[np.diag_indices(q)] += 1.0
-    return np.asarray(right - _cholesky_solve(matrix, rows @ right) @ rows)
+    return np.asarray(right - cholesky_solve(matrix, rows @ right) @ rows)
 
 
 def _gram(columns: FloatArray) -> FloatArray:
@@ -168,21 +166,6 @@ def _gram(columns: FloatArray) -> FloatArray:
 
     in_parts(work, len(columns), float(columns.size) * columns.shape[1])
     return parts[0] if len(parts) == 1 else np.sum(parts, axis=0)
-
-
-def _cholesky_solve(matrix: FloatArray, right: FloatArray) -> FloatArray:
-    ridge = float(np.finfo(np.float64).eps) * float(np.trace(matrix))
-    for _ in range(_MAX_RIDGES):
-        try:
-            factor = linalg.cho_factor(matrix, lower=True, check_finite=False)
-        except linalg.LinAlgError:
-            # Positive definite but for rounding: a direction of nearly the same matrix is as good.
-            matrix[np.diag_indices(len(matrix))] += ridge
-            ridge *= 10.0
-            continue
-        solution: FloatArray = linalg.cho_solve(factor, right, check_finite=False)
-        return solution
-    raise BackendError("A Newton system could not be factorised: the data's scale is out of range.")
 
 
 def _solve_across(
@@ -206,7 +189,7 @@ def _solve_across(
     matrix = design.gram(patterns, across) + _gram(along) + factors.intercept_root**2
     matrix *= root[:, None] * root
     matrix[np.diag_indices(len(root))] += 1.0
-    return _cholesky_solve(matrix, right)
+    return cholesky_solve(matrix, right)
 
 
 def _coupled(step: Subproblem, factors: _Factors, right: FloatArray) -> FloatArray:
@@ -225,7 +208,7 @@ def _coupled(step: Subproblem, factors: _Factors, right: FloatArray) -> FloatArr
     matrix *= step.step
     matrix[np.diag_indices(q)] += 1.0
     spread = model.spread(right)
-    shares = step.step * _cholesky_solve(matrix, np.einsum("qn,nq->q", rows, spread[:, outputs]))
+    shares = step.step * cholesky_solve(matrix, np.einsum("qn,nq->q", rows, spread[:, outputs]))
     back = np.stack([shares[own] @ rows[own] for own in members], axis=1)
     return model.weigh(back) - right
 

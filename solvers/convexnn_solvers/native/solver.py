@@ -22,7 +22,7 @@ from convexnn_solvers._typing import BoolArray, FloatArray, IntArray
 from convexnn_solvers.backends.base import Candidate
 from convexnn_solvers.dual import into_domain, prices, scaled_bound
 from convexnn_solvers.native.blocks import BlockList
-from convexnn_solvers.native.finish import newton_on_faces
+from convexnn_solvers.native.finish import Faces
 from convexnn_solvers.native.model import LossModel
 from convexnn_solvers.native.newton import newton_direction
 from convexnn_solvers.native.subproblem import Evaluation, Subproblem
@@ -32,26 +32,32 @@ from convexnn_solvers.result import Status, relative_gap
 
 __all__ = ["NativeSolver"]
 
+# Working sets: blocks at first, blocks added at least, the share of alpha below which zero blocks leave.
 _FIRST_BLOCKS = 64
 _LEAST_ADDED = 32
 _INACTIVE = 0.9
 _VIOLATED = 1 + 1e-12
+# Newton steps: the gap of a proximal step against its gain, how many keep its length from growing.
+_LOOSE = 0.02
 _MAX_NEWTON_STEPS = 20
 _MANY_NEWTON_STEPS = 12
-_SUFFICIENT = 1e-4
-_LOOSE = 0.02
+_FINISHING_STEPS = 3
+# Lengths of proximal steps in units of one over the curvature along a block, and how they change.
 _FIRST_STEP = 50.0
 _LONGEST_STEP = 1e12
 _GROWTH = 5.0
 _CAUTIOUS_GROWTH = 1.5
-_NEARLY_FEASIBLE = 1.5
-_ROUNDING = 1e-14
 _RETREAT = 10.0
+_NEARLY_FEASIBLE = 1.5
+_NEARLY_OPTIMAL = 1.02
+# Line searches: sufficient decrease, a slope that is flat enough, and evaluations.
+_SUFFICIENT = 1e-4
 _FLAT = 0.5
 _MAX_TRIALS = 12
-_MAX_STALLED = 10
-_MAX_FINISHING_STEPS = 5
+_ROUNDING = 1e-14
+# Rounds that bring little of the gap before the solver gives up.
 _LITTLE = 1e-3
+_MAX_STALLED = 10
 
 
 @dataclass(frozen=True, eq=False)
@@ -121,7 +127,7 @@ class NativeSolver:
             # No block violates the dual, so that only rounding is left of the gap.
             return Status.INACCURATE
         self.curvature = self._curvature()
-        self.step, self.longest = _FIRST_STEP / self.curvature, _LONGEST_STEP / self.curvature
+        self.step_length, self.longest_step = _FIRST_STEP / self.curvature, _LONGEST_STEP / self.curvature
         stalled, best_gap = 0, np.inf
         while not self._close_enough():
             limit = self._limit()
@@ -130,14 +136,12 @@ class NativeSolver:
             before = self.point.objective
             self._step()
             self._price()
-            if self.rounding and not self._close_enough():
-                self._finish()
             self.n_rounds += 1
             gap = self.point.objective - self.bound
             fallen = before - self.point.objective > _LITTLE * gap
             stalled = 0 if fallen or gap < 0.9 * best_gap else stalled + 1
             if stalled and self.rounding:
-                self.step /= _RETREAT
+                self.step_length /= _RETREAT
             best_gap = min(gap, best_gap)
             if stalled > _MAX_STALLED:
                 return Status.INACCURATE
@@ -205,34 +209,33 @@ class NativeSolver:
             before.weights,
             before.intercept,
             before.outputs,
-            self.step,
-            self.step * self.curvature,
+            self.step_length,
+            self.step_length * self.curvature,
         )
         n_before, self.rounding = self.n_newton, False
         full = self._minimise(step)
         self.point, share = self._mixed(before, self._at(full.weights, full.intercept, full.outputs))
         n_steps = self.n_newton - n_before
+        if share == 1.0 and (self.rounding or self.excess < _NEARLY_OPTIMAL):
+            self._finish(_FINISHING_STEPS if self.rounding else 1)
         if share < 0.1 or n_steps >= _MAX_NEWTON_STEPS:
-            self.step /= _GROWTH
+            self.step_length /= _GROWTH
         elif share == 1.0 and n_steps <= _MANY_NEWTON_STEPS and not self.rounding:
             settled = self.excess < _NEARLY_FEASIBLE or self.n_rounds > 5
             growth = _GROWTH if settled else _CAUTIOUS_GROWTH
-            self.step = min(self.step * growth, self.longest)
+            self.step_length = min(self.step_length * growth, self.longest_step)
 
-    def _finish(self) -> None:
-        """Take Newton steps on the faces, as long as they do not raise the objective."""
-        for _ in range(_MAX_FINISHING_STEPS):
+    def _finish(self, n_steps: int) -> None:
+        """Take Newton steps on the faces of the last proximal points, unless they raise the objective."""
+        faces = Faces(self.blocks, self.point.weights)
+        for _ in range(n_steps):
             before = self.point
             model = LossModel(self.program, before.outputs, with_slack=False)
             self.n_newton += 1
-            after = self._at(*newton_on_faces(self.blocks, model, before.weights, before.intercept))
+            after = self._at(*faces.newton_step(model, before.weights, before.intercept))
             if not after.objective <= before.objective + _ROUNDING * abs(before.objective):
                 return
-            gap = self.point.objective - self.bound
             self.point = after
-            self._price()
-            if self._close_enough() or self.point.objective - self.bound > 0.5 * gap:
-                return
 
     def _minimise(self, step: Subproblem) -> Evaluation:
         """Minimise the step's dual function until its gap is small against the decrease it brings."""
@@ -309,6 +312,7 @@ def _line_search(step: Subproblem, at: Evaluation, direction: FloatArray) -> Eva
             continue
         low, low_slope, best = length, trial_slope, trial
         if high == np.inf or trial_slope >= _FLAT * slope:
-            break
+            return trial
         length = 0.5 * (low + high)
-    return best
+    # The design remembers the faces of the last evaluation, which must be that of the point returned.
+    return step.evaluate(best.dual)
