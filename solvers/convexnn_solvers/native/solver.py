@@ -216,14 +216,23 @@ class NativeSolver:
         full = self._minimise(step)
         self.point, share = self._mixed(before, self._at(full.weights, full.intercept, full.outputs))
         n_steps = self.n_newton - n_before
-        if share == 1.0 and (self.rounding or self.excess < _NEARLY_OPTIMAL):
+        settled = self.rounding or self.excess < _NEARLY_OPTIMAL
+        if share == 1.0 and settled and self._has_small_faces():
             self._finish(_FINISHING_STEPS if self.rounding else 1)
         if share < 0.1 or n_steps >= _MAX_NEWTON_STEPS:
             self.step_length /= _GROWTH
         elif share == 1.0 and n_steps <= _MANY_NEWTON_STEPS and not self.rounding:
-            settled = self.excess < _NEARLY_FEASIBLE or self.n_rounds > 5
-            growth = _GROWTH if settled else _CAUTIOUS_GROWTH
+            feasible = self.excess < _NEARLY_FEASIBLE or self.n_rounds > 5
+            growth = _GROWTH if feasible else _CAUTIOUS_GROWTH
             self.step_length = min(self.step_length * growth, self.longest_step)
+
+    def _has_small_faces(self) -> bool:
+        """Whether Newton systems on the faces cost no more than those of the proximal steps.
+
+        Cones leave faces of few dimensions; without cones every block has all of its weights.
+        """
+        n_weights = int(self.point.weights.any(axis=1).sum()) * self.program.design.n_features
+        return self.program.design.constrained or n_weights <= self.point.outputs.size
 
     def _finish(self, n_steps: int) -> None:
         """Take Newton steps on the faces of the last proximal points, unless they raise the objective."""
