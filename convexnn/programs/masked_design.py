@@ -8,9 +8,9 @@ from scipy import sparse
 
 from convexnn._typing import BoolArray, FloatArray, FloatMatrix, IntArray
 from convexnn.activations import Activation
+from convexnn.cones import ConeProjector, FreeCoordinateSupport
 from convexnn.patterns import PatternSet, apply_patterns
 from convexnn.programs._precision import row_norms, times, times_transposed
-from convexnn.programs.cones import ConeProjector, FreeCoordinateSupport
 from convexnn_solvers.threads import in_parts
 
 __all__ = ["MaskedDesign"]

@@ -6,9 +6,9 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from scipy.optimize import nnls
 
+from convexnn.cones import ConeProjector
 from convexnn.patterns import PatternSet, pack_bits
 from convexnn.programs import MaskedDesign, augment
-from convexnn.programs.cones import ConeProjector
 from program_cases import DEGENERACIES, LAYERS, degenerate_rows, some_patterns
 
 seeds = st.integers(0, 2**32 - 1)

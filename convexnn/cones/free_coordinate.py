@@ -3,8 +3,8 @@
 import numpy as np
 
 from convexnn._typing import BoolArray, FloatArray, FloatMatrix, IntArray
+from convexnn.cones.projector import ConeProjector
 from convexnn.patterns import PatternSet
-from convexnn.programs.cones.projector import ConeProjector
 
 __all__ = ["FreeCoordinateSupport"]
 

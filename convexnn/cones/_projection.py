@@ -11,7 +11,7 @@ import numpy as np
 
 from convexnn._jit import reordering_kernel
 from convexnn._typing import FloatArray, FloatMatrix, IndexArray, IntArray, WordArray
-from convexnn.programs.cones._active_set import (
+from convexnn.cones._active_set import (
     append,
     drop,
     multipliers,

@@ -5,9 +5,9 @@ from itertools import repeat
 import numpy as np
 
 from convexnn._typing import BoolArray, FloatArray, FloatMatrix, IndexArray, IntArray, WordArray
+from convexnn.cones._faces import face_bases
+from convexnn.cones._projection import project_on_cones
 from convexnn.patterns import unpack_bits
-from convexnn.programs.cones._faces import face_bases
-from convexnn.programs.cones._projection import project_on_cones
 from convexnn_solvers.threads import in_parts
 
 __all__ = ["ConeProjector"]

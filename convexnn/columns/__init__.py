@@ -1,0 +1,1 @@
+"""Column generation: finding the patterns that the optimum needs."""
