@@ -1,0 +1,305 @@
+"""The optimum over all patterns, by column generation with exact pricing.
+
+The program over a few patterns is solved; its dual point is priced over all patterns at once: first by ascent
+from many starts, which is quick, and where that finds nothing by branch and bound, which either finds a neuron
+that pays or proves that none does. New patterns join, unused ones leave, until the bound over all patterns
+closes the gap. The full program is never formed and its cells are never listed.
+
+References
+----------
+Pilanci and Ergen, "Neural networks are convex regularizers", ICML 2020, theorem 1; Bach, "Breaking the curse
+of dimensionality with convex neural networks", JMLR 18, 2017, section 3, for incremental learning.
+"""
+
+import math
+import time
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from convexnn._typing import FloatArray
+from convexnn.columns.restricted import RestrictedPrograms
+from convexnn.networks import TwoLayerNetwork
+from convexnn.pricing.bounds import SupportBounds
+from convexnn.pricing.branch_and_bound import support_bounds
+from convexnn.pricing.local_ascent import local_maxima
+from convexnn.programs import network_weights
+from convexnn.programs.pattern_choice import PatternChoice
+from convexnn.programs.training import NetworkKind, TrainingData, TrainingProblem
+from convexnn_solvers import ConvexProgram, SolveResult, Status, solve
+from convexnn_solvers.dual import into_domain, scaled_bound
+
+__all__ = ["ExactFit", "exact_training"]
+
+# Shares of the tolerance for the restricted programs and for the prices.
+_MASTER, _PRICE = 0.25, 0.5
+_TIGHTER = 0.1
+_LEAST_TOL = 1e-12
+_MOST_NEW = 200
+_EPS = float(np.finfo(np.float64).eps)
+
+
+@dataclass(frozen=True, eq=False)
+class ExactFit:
+    """A solution of the program over all patterns.
+
+    Attributes
+    ----------
+    problem : TrainingProblem
+        With the patterns of the last restricted program.
+    result : SolveResult
+        Its solution. The dual point and its value hold for **all** patterns.
+    violation : float
+        ``H / alpha - 1`` for the largest known price H at the last dual point, at least 0.
+    n_rounds : int
+        Restricted programs solved.
+    n_nodes : int
+        Cones that branch and bound looked at.
+    """
+
+    problem: TrainingProblem
+    result: SolveResult
+    violation: float
+    n_rounds: int
+    n_nodes: int
+
+
+def exact_training(
+    data: TrainingData,
+    kind: NetworkKind,
+    *,
+    alpha: float,
+    solver: str = "auto",
+    tol: float = 1e-4,
+    max_iter: int | None = None,
+    time_limit: float | None = None,
+    verbose: int = 0,
+    previous: TwoLayerNetwork | None = None,
+) -> ExactFit:
+    """Train a network to the optimum over all patterns.
+
+    Parameters
+    ----------
+    data : TrainingData
+        With several outputs the optimum is over networks whose neurons feed one output each.
+    kind : NetworkKind
+        Its activation must not be gated; its `patterns` do not matter.
+    alpha : float
+        Positive.
+    solver : str
+        For the restricted programs, see `convexnn_solvers.solve`.
+    tol : float
+        Wanted relative gap over all patterns.
+    max_iter : int, optional
+        Iterations of each restricted solve.
+    time_limit : float, optional
+        Seconds. The best answer so far is returned, with a bound that is valid.
+    verbose : int
+    previous : TwoLayerNetwork, optional
+        A network to start from.
+
+    Returns
+    -------
+    ExactFit
+    """
+    programs = RestrictedPrograms.of(data, kind, alpha)
+    return _Generation(programs, solver, tol, max_iter, time_limit, verbose).run(previous)
+
+
+class _Generation:
+    """State of one run."""
+
+    def __init__(
+        self,
+        programs: RestrictedPrograms,
+        solver: str,
+        tol: float,
+        max_iter: int | None,
+        time_limit: float | None,
+        verbose: int,
+    ) -> None:
+        self._programs, self._solver, self._tol = programs, solver, tol
+        self._max_iter, self._verbose = max_iter, verbose
+        self._began = time.perf_counter()
+        self._deadline = math.inf if time_limit is None else self._began + time_limit
+        phi = programs.kind.activation
+        self._rise, self._off = phi.on - phi.off, phi.off
+        self._bound, self._dual = -math.inf, np.empty((0, 0))
+        self._violation, self._n_nodes, self._n_rounds, self._n_iter = math.inf, 0, 0, 0
+
+    def run(self, previous: TwoLayerNetwork | None) -> ExactFit:
+        """Solve, price, grow; until the gap is closed or a limit is reached."""
+        program, start = self._first(previous)
+        result = self._solved(program, start, self._tol * _MASTER)
+        try:
+            result, program, stopped = self._rounds(program, result)
+        except KeyboardInterrupt:
+            stopped = Status.INTERRUPTED
+            result, program = self._best
+        return self._fit(program, result, stopped)
+
+    def _first(
+        self, previous: TwoLayerNetwork | None
+    ) -> tuple[ConvexProgram, tuple[FloatArray, FloatArray] | None]:
+        """Return the program over the patterns of the neurons that pay most at constant outputs."""
+        programs = self._programs
+        loss, targets, weight = programs.data.loss, programs.samples.targets, programs.samples.weight
+        outputs = np.zeros(targets.shape)
+        if programs.kind.fit_intercept:
+            outputs = outputs + loss.optimal_intercept(outputs, targets, weight)
+        columns = programs.program(programs.patterns(np.eye(programs.inputs.shape[1])))
+        theta = into_domain(columns, -loss.gradient(outputs, targets, weight))
+        weights = self._ascents(theta, np.empty((0, programs.inputs.shape[1])), 0.0)
+        if previous is not None and previous.n_neurons:
+            weights = np.vstack([network_weights(previous), weights])
+        patterns = programs.patterns(weights) if weights.any() else columns.design.patterns
+        program = programs.program(patterns)
+        return program, programs.start(program, previous) if previous is not None else None
+
+    def _solved(
+        self, program: ConvexProgram, start: tuple[FloatArray, FloatArray] | None, tol: float
+    ) -> SolveResult:
+        left = None if self._deadline == math.inf else max(1e-9, self._deadline - time.perf_counter())
+        result = solve(
+            program,
+            solver=self._solver,
+            tol=tol,
+            max_iter=self._max_iter,
+            time_limit=left,
+            verbose=max(0, self._verbose - 1),
+            start=start,
+        )
+        self._n_rounds += 1
+        self._n_iter += result.n_iter
+        self._best = result, program
+        return result
+
+    def _rounds(
+        self, program: ConvexProgram, result: SolveResult
+    ) -> tuple[SolveResult, ConvexProgram, Status]:
+        alpha, tol = self._programs.alpha, self._tol
+        while True:
+            found = self._ascents(result.dual_point, _weights(result), alpha * (1 + _PRICE * tol))
+            larger, start = self._programs.grown(program.design.patterns, result, found)
+            if not self._gained(larger, result):
+                found = self._priced(program, result, alpha * (1 + _PRICE * tol))
+                larger, start = self._programs.grown(program.design.patterns, result, found)
+            self._report(result, len(larger))
+            if result.objective - self._bound <= self._tol * abs(result.objective):
+                return result, program, Status.CONVERGED
+            if result.status in (Status.INTERRUPTED, Status.FAILED):
+                return result, program, result.status
+            if time.perf_counter() > self._deadline:
+                return result, program, Status.TIME_LIMIT
+            if not self._gained(larger, result):
+                # The prices say that the program has all it needs, so that its own gap is too large.
+                tol *= _TIGHTER
+                if tol < _LEAST_TOL:
+                    return result, program, Status.INACCURATE
+            program = self._programs.program(larger)
+            result = self._solved(program, start, max(_MASTER * tol, _LEAST_TOL))
+
+    def _gained(self, larger: "PatternSet", result: SolveResult) -> bool:
+        return len(larger) > int(result.blocks.any(axis=(0, 1, 3)).sum())
+
+    def _ascents(self, theta: FloatArray, near: FloatArray, threshold: float) -> FloatArray:
+        """Return hidden weights, (m, d), of local maxima of the price above a threshold."""
+        found = []
+        for k in range(theta.shape[1]):
+            t, linear = self._gain(theta, k)
+            weights, values = local_maxima(
+                self._programs.inputs,
+                t,
+                linear=linear,
+                penalized=self._programs.penalized,
+                starts=near.T,
+                seed=self._n_rounds,
+            )
+            above = np.flatnonzero(np.abs(values) > threshold)[:_MOST_NEW]
+            found.append(weights[:, above].T)
+        return np.vstack(found)
+
+    def _priced(self, program: ConvexProgram, result: SolveResult, threshold: float) -> FloatArray:
+        """Price over all patterns: improve the bound, and return neurons that pay."""
+        theta, inputs = result.dual_point, self._programs.inputs
+        largest, found = 0.0, [np.empty((0, inputs.shape[1]))]
+        for k in range(theta.shape[1]):
+            t, linear = self._gain(theta, k)
+            left = None if self._deadline == math.inf else max(0.0, self._deadline - time.perf_counter())
+            bounds = support_bounds(
+                inputs,
+                t,
+                linear=linear,
+                penalized=self._programs.penalized,
+                threshold=threshold,
+                tol=0.1 * _PRICE * self._tol,
+                stop_above=threshold,
+                time_limit=left,
+            )
+            self._n_nodes += bounds.n_nodes
+            largest = max(largest, bounds.upper)
+            if bounds.lower > threshold:
+                found.append(self._neighbours(bounds, t, linear, threshold))
+        dual, value = scaled_bound(program, theta, largest)
+        self._violation = max(0.0, largest / self._programs.alpha - 1.0)
+        if value > self._bound:
+            self._bound, self._dual = value, dual
+        return np.vstack(found)
+
+    def _neighbours(
+        self, bounds: SupportBounds, t: FloatArray, linear: FloatArray, threshold: float
+    ) -> FloatArray:
+        """Return a neuron that pays and what ascents from near it find."""
+        rng = np.random.default_rng(self._n_rounds)
+        near = bounds.weights + 0.1 * np.linalg.norm(bounds.weights) * rng.standard_normal(
+            (20, len(bounds.weights))
+        )
+        weights, values = local_maxima(
+            self._programs.inputs,
+            t,
+            linear=linear,
+            penalized=self._programs.penalized,
+            starts=near.T,
+            n_starts=4,
+        )
+        above = np.flatnonzero(np.abs(values) > threshold)[:_MOST_NEW]
+        return np.vstack([bounds.weights, weights[:, above].T])
+
+    def _gain(self, theta: FloatArray, k: int) -> tuple[FloatArray, FloatArray]:
+        """``t`` and ``g0`` with ``theta_k . phi(X u) = g0 . u + sum_i t_i max(x_i . u, 0)``."""
+        linear = self._off * (theta[:, k] @ self._programs.inputs)
+        if not self._programs.penalized.all():
+            linear[-1] = 0.0
+        return self._rise * theta[:, k], linear
+
+    def _report(self, result: SolveResult, n_patterns: int) -> None:
+        if self._verbose:
+            print(
+                f"round {self._n_rounds:3d}  objective {result.objective:.8g}  bound {self._bound:.8g}  "
+                f"{n_patterns} patterns, {self._n_nodes} cones, {time.perf_counter() - self._began:.1f} s"
+            )
+
+    def _fit(self, program: ConvexProgram, result: SolveResult, stopped: Status) -> ExactFit:
+        programs = self._programs
+        bound, dual = self._bound, self._dual
+        if bound == -math.inf:
+            dual = np.zeros(programs.samples.targets.shape)
+            dual, bound = scaled_bound(program, into_domain(program, dual), 0.0)
+        result = replace(
+            result,
+            dual_point=dual,
+            dual_objective=bound,
+            status=stopped,
+            n_iter=self._n_iter,
+            time=time.perf_counter() - self._began,
+            message=f"{self._n_rounds} programs, {self._n_nodes} cones; {result.message}",
+        )
+        choice = PatternChoice(program.design.patterns, complete=False)
+        problem = TrainingProblem(programs.data, programs.kind, program, choice)
+        return ExactFit(problem, result, self._violation, self._n_rounds, self._n_nodes)
+
+
+def _weights(result: SolveResult) -> FloatArray:
+    """Non-zero blocks as hidden weights, (m, d)."""
+    flat = result.blocks.reshape(-1, result.blocks.shape[-1])
+    return flat[flat.any(axis=1)]

@@ -1,0 +1,301 @@
+r"""The largest value of a concave, positively homogeneous function on a simplicial cone within the ball.
+
+.. math:: \max\ \varphi(u) = z \cdot u - \sum_i \tau_i \max(x_i \cdot u, 0)
+          \quad\text{over}\quad u \in C, |u| \le 1, \qquad \tau_i > 0,
+
+is the norm of the maximiser of :math:`\varphi(u) - |u|^2 / 2` on C, because :math:`\varphi` is homogeneous.
+That function is strongly concave and piecewise quadratic with the Hessian -I, so that a primal active-set
+method finds its maximiser in a few steps: each goes to the maximum on the subspace on which the active rows
+and facets vanish, passing all kinks on the way at which the function still rises; at a maximum of a subspace
+the row or facet whose multiplier has the wrong sign is let go.
+
+Active rows are listed by their position, active facets k by ``-k - 1``.
+"""
+
+import math
+
+from convexnn._jit import reordering_kernel
+from convexnn._typing import FloatArray, IntArray
+
+_NONE = -(1 << 30)
+_STATIONARY = 1e-11
+_WRONG = 1e-10
+_DEPENDENT = 1e-9
+
+
+@reordering_kernel
+def facet_normals(vertices: FloatArray, normals: FloatArray, work: FloatArray) -> bool:
+    """Write the rows ``n_k`` with ``n_k . v_l = 1[k = l]``; False if the vertices are dependent."""
+    r = vertices.shape[0]
+    for i in range(r):
+        for j in range(r):
+            work[i, j] = vertices[i, j]
+            work[i, r + j] = 1.0 if i == j else 0.0
+    for c in range(r):
+        pivot = c
+        for i in range(c + 1, r):
+            if abs(work[i, c]) > abs(work[pivot, c]):
+                pivot = i
+        if abs(work[pivot, c]) < 1e-150:
+            return False
+        for j in range(2 * r):
+            work[c, j], work[pivot, j] = work[pivot, j], work[c, j]
+        inverse = 1.0 / work[c, c]
+        for j in range(2 * r):
+            work[c, j] *= inverse
+        for i in range(r):
+            factor = work[i, c]
+            if i != c and factor != 0.0:
+                for j in range(2 * r):
+                    work[i, j] -= factor * work[c, j]
+    for k in range(r):
+        for j in range(r):
+            normals[k, j] = work[j, r + k]
+    return True
+
+
+@reordering_kernel
+def _orthogonalise(basis: FloatArray, size: int, vector: FloatArray, shares: FloatArray) -> float:
+    """Take away from `vector` its part in the span of the basis, twice for accuracy; return its length."""
+    r = vector.shape[0]
+    for f in range(size):
+        shares[f] = 0.0
+    for _ in range(2):
+        for f in range(size):
+            dot = 0.0
+            for j in range(r):
+                dot += basis[f, j] * vector[j]
+            shares[f] += dot
+            for j in range(r):
+                vector[j] -= dot * basis[f, j]
+    square = 0.0
+    for j in range(r):
+        square += vector[j] * vector[j]
+    return math.sqrt(square)
+
+
+@reordering_kernel
+def _activate(
+    index: int,
+    size: int,
+    rows: FloatArray,
+    normals: FloatArray,
+    active: IntArray,
+    basis: FloatArray,
+    factors: FloatArray,
+    shares: FloatArray,
+) -> bool:
+    """Add a row or facet to the active ones; False if it depends on them."""
+    r = rows.shape[1]
+    length = 0.0
+    for j in range(r):
+        entry = rows[index, j] if index >= 0 else normals[-index - 1, j]
+        basis[size, j] = entry
+        length += entry * entry
+    left = _orthogonalise(basis, size, basis[size], shares)
+    if left <= _DEPENDENT * math.sqrt(length):
+        return False
+    for f in range(size):
+        factors[f, size] = shares[f]
+    factors[size, size] = left
+    for j in range(r):
+        basis[size, j] /= left
+    active[size] = index
+    return True
+
+
+@reordering_kernel
+def _wrong_multiplier(
+    size: int,
+    gradient: FloatArray,
+    strengths: FloatArray,
+    active: IntArray,
+    basis: FloatArray,
+    factors: FloatArray,
+    multipliers: FloatArray,
+    allowed: float,
+) -> int:
+    """Write the multipliers of the active rows and facets; return the place of the worst, or -1."""
+    for f in range(size - 1, -1, -1):
+        value = 0.0
+        for j in range(gradient.shape[0]):
+            value += basis[f, j] * gradient[j]
+        for e in range(f + 1, size):
+            value -= factors[f, e] * multipliers[e]
+        multipliers[f] = value / factors[f, f]
+    worst, place = allowed, -1
+    for f in range(size):
+        excess = multipliers[f]
+        if active[f] >= 0:
+            excess = max(-excess, excess - strengths[active[f]])
+        if excess * factors[f, f] > worst:
+            worst, place = excess * factors[f, f], f
+    return place
+
+
+@reordering_kernel
+def _step(
+    m: int,
+    rows: FloatArray,
+    strengths: FloatArray,
+    sides: IntArray,
+    normals: FloatArray,
+    point: FloatArray,
+    direction: FloatArray,
+    square: float,
+    size: int,
+    active: IntArray,
+    heights: FloatArray,
+    slopes: FloatArray,
+) -> int:
+    """Move `point` to the maximum along `direction`; return the row or facet that stops it, if any.
+
+    The derivative is ``square (1 - t)`` less ``strengths |slope|`` of every row passed.
+    """
+    r = point.shape[0]
+    for i in range(m + r):
+        height = slope = 0.0
+        for j in range(r):
+            entry = rows[i, j] if i < m else normals[i - m, j]
+            height += entry * point[j]
+            slope += entry * direction[j]
+        if i >= m or sides[i] == 1:
+            height, slope = height, -slope
+        else:
+            height = -height
+        heights[i], slopes[i] = max(height, 0.0), slope
+    for f in range(size):
+        slopes[active[f] if active[f] >= 0 else m - active[f] - 1] = 0.0
+    length, passed, stop = 0.0, 0.0, _NONE
+    while True:
+        nearest, first = math.inf, -1
+        for i in range(m + r):
+            if slopes[i] > 0.0 and heights[i] < nearest * slopes[i]:
+                nearest, first = heights[i] / slopes[i], i
+        root = (square - passed) / square
+        if nearest >= root:
+            length = root
+            break
+        length = nearest
+        if first >= m:
+            stop = m - first - 1
+            break
+        after = passed + strengths[first] * slopes[first]
+        if (square - after) - length * square <= 0.0:
+            stop = first
+            break
+        passed = after
+        sides[first] = 1 - sides[first]
+        slopes[first] = 0.0
+    for j in range(r):
+        point[j] += length * direction[j]
+    return stop
+
+
+@reordering_kernel
+def maximise_concave(
+    m: int,
+    rows: FloatArray,
+    strengths: FloatArray,
+    linear: FloatArray,
+    normals: FloatArray,
+    scale: float,
+    max_iter: int,
+    point: FloatArray,
+    shares: FloatArray,
+    work: FloatArray,
+    sides: IntArray,
+    active: IntArray,
+) -> bool:
+    """Move `point`, inside the cone, to the maximiser of ``phi(u) - |u|^2 / 2``; see the module.
+
+    Parameters
+    ----------
+    m : int
+        Number of rows.
+    rows : ndarray of shape (at least m, r)
+    strengths : ndarray of shape (at least m,)
+        ``tau``, positive.
+    linear : ndarray of shape (r,)
+        ``z``.
+    normals : ndarray of shape (r, r)
+        The cone is ``{u : normals u >= 0}``.
+    scale : float
+        Size of values that matter, for tolerances.
+    max_iter : int
+    point : ndarray of shape (r,)
+        Changed in place.
+    shares : ndarray of shape (at least m,)
+        Written: ``a_i`` in [0, 1] such that ``linear - sum_i a_i tau_i x_i`` is a supergradient at `point`.
+    work : ndarray of shape (at least 4 r + 8, at least max(m + r, 2 r))
+    sides, active : ndarray of intp, shapes (at least m,) and (r + 1,)
+        Work space.
+
+    Returns
+    -------
+    bool
+        Whether the maximiser was found. The shares are in [0, 1] in any case.
+    """
+    r = point.shape[0]
+    basis, factors = work[: r + 1, :r], work[r + 1 : 2 * r + 2, : r + 1]
+    heights, slopes = work[2 * r + 2], work[2 * r + 3]
+    gradient, direction = work[2 * r + 4, :r], work[2 * r + 5, :r]
+    multipliers, dots = work[2 * r + 6, : r + 1], work[2 * r + 7, : r + 1]
+    size, found = 0, False
+    for i in range(m):
+        height = 0.0
+        for j in range(r):
+            height += rows[i, j] * point[j]
+        sides[i] = 1 if height > 0.0 else 0
+    for _ in range(max_iter):
+        for j in range(r):
+            gradient[j] = linear[j] - point[j]
+        for i in range(m):
+            if sides[i] == 1:
+                for j in range(r):
+                    gradient[j] -= strengths[i] * rows[i, j]
+        for j in range(r):
+            direction[j] = gradient[j]
+        length = _orthogonalise(basis, size, direction, dots)
+        if length <= _STATIONARY * scale or size == r:
+            place = _wrong_multiplier(
+                size, gradient, strengths, active, basis, factors, multipliers, _WRONG * scale
+            )
+            if place < 0:
+                found = True
+                break
+            if active[place] >= 0:
+                sides[active[place]] = 1 if multipliers[place] > 0.0 else 0
+            last, size = size, place
+            for f in range(place + 1, last):
+                _activate(active[f], size, rows, normals, active, basis, factors, dots)
+                size += 1
+            continue
+        stop = _step(
+            m,
+            rows,
+            strengths,
+            sides,
+            normals,
+            point,
+            direction,
+            length * length,
+            size,
+            active,
+            heights,
+            slopes,
+        )
+        if stop != _NONE:
+            if not _activate(stop, size, rows, normals, active, basis, factors, dots):
+                break
+            if stop >= 0:
+                sides[stop] = 0
+            size += 1
+        _orthogonalise(basis, size, point, dots)
+    for i in range(m):
+        shares[i] = float(sides[i])
+    for f in range(size):
+        if active[f] >= 0:
+            share = multipliers[f] / strengths[active[f]] if found else 0.5
+            shares[active[f]] = min(1.0, max(0.0, share))
+    return found
