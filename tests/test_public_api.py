@@ -56,6 +56,7 @@ FITTED = {
     "dual_objective_",
     "dual_gap_",
     "gap_scope_",
+    "violation_",
     "patterns_",
     "result_",
     "n_iter_",

@@ -1,6 +1,7 @@
-"""The command line ``convexnn``: train on a file, choose a strength, list solvers, show results on real data.
+"""The command line ``convexnn``: train on a file, certify a model, choose a strength, list solvers.
 
-Exit codes: 0 if everything converged, 1 if a fit stopped above its tolerance, 2 for a wrong command or data.
+Exit codes: 0 if everything converged, 1 if a fit or a certificate is above its tolerance, 2 for a wrong
+command or data.
 """
 
 import argparse
@@ -8,7 +9,7 @@ import sys
 from collections.abc import Callable, Sequence
 
 from convexnn import __version__
-from convexnn.cli import _demo, _fit, _path, _solvers
+from convexnn.cli import _certify, _demo, _fit, _path, _solvers
 from convexnn.cli._errors import CommandError
 from convexnn.exceptions import MissingExtraError
 
@@ -52,6 +53,6 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"convexnn {__version__}")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    for module in (_fit, _path, _solvers, _demo):
+    for module in (_fit, _certify, _path, _solvers, _demo):
         module.add_command(commands)
     return parser

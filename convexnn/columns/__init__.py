@@ -1,1 +1,5 @@
 """Column generation: finding the patterns that the optimum needs."""
+
+from convexnn.columns.training import SolverSettings, Trained, check_exact, solve_problem, train
+
+__all__ = ["SolverSettings", "Trained", "check_exact", "solve_problem", "train"]

@@ -1,9 +1,9 @@
 """The optimum over all patterns, by column generation with exact pricing.
 
 The program over a few patterns is solved; its dual point is priced over all patterns at once: first by ascent
-from many starts, which is quick, and where that finds nothing by branch and bound, which either finds a neuron
-that pays or proves that none does. New patterns join, unused ones leave, until the bound over all patterns
-closes the gap. The full program is never formed and its cells are never listed.
+from many starts, which is quick, and where that finds nothing by branch and bound, which either finds
+neurons that pay or proves that there are none. New patterns join, unused ones leave, until the bound over all
+patterns closes the gap. The full program is never formed and its cells are never listed.
 
 References
 ----------
@@ -14,17 +14,19 @@ of dimensionality with convex neural networks", JMLR 18, 2017, section 3, for in
 import math
 import time
 from dataclasses import dataclass, replace
+from typing import cast
 
 import numpy as np
 
 from convexnn._typing import FloatArray
-from convexnn.columns.restricted import RestrictedPrograms
 from convexnn.networks import TwoLayerNetwork
+from convexnn.patterns import PatternSet
 from convexnn.pricing.bounds import SupportBounds
 from convexnn.pricing.branch_and_bound import support_bounds
 from convexnn.pricing.local_ascent import local_maxima
-from convexnn.programs import network_weights
+from convexnn.programs import MaskedDesign, network_weights
 from convexnn.programs.pattern_choice import PatternChoice
+from convexnn.programs.restricted import RestrictedPrograms
 from convexnn.programs.training import NetworkKind, TrainingData, TrainingProblem
 from convexnn_solvers import ConvexProgram, SolveResult, Status, solve
 from convexnn_solvers.dual import into_domain, scaled_bound
@@ -122,8 +124,6 @@ class _Generation:
         self._max_iter, self._verbose = max_iter, verbose
         self._began = time.perf_counter()
         self._deadline = math.inf if time_limit is None else self._began + time_limit
-        phi = programs.kind.activation
-        self._rise, self._off = phi.on - phi.off, phi.off
         self._bound, self._dual = -math.inf, np.empty((0, 0))
         self._violation, self._n_nodes, self._n_rounds, self._n_iter = math.inf, 0, 0, 0
 
@@ -152,8 +152,7 @@ class _Generation:
         weights = self._ascents(theta, np.empty((0, programs.inputs.shape[1])), 0.0)
         if previous is not None and previous.n_neurons:
             weights = np.vstack([network_weights(previous), weights])
-        patterns = programs.patterns(weights) if weights.any() else columns.design.patterns
-        program = programs.program(patterns)
+        program = programs.program(programs.patterns(weights)) if weights.any() else columns
         return program, programs.start(program, previous) if previous is not None else None
 
     def _solved(
@@ -180,10 +179,10 @@ class _Generation:
         alpha, tol = self._programs.alpha, self._tol
         while True:
             found = self._ascents(result.dual_point, _weights(result), alpha * (1 + _PRICE * tol))
-            larger, start = self._programs.grown(program.design.patterns, result, found)
+            larger, start = self._programs.grown(program, result, found)
             if not self._gained(larger, result):
                 found = self._priced(program, result, alpha * (1 + _PRICE * tol))
-                larger, start = self._programs.grown(program.design.patterns, result, found)
+                larger, start = self._programs.grown(program, result, found)
             self._report(result, len(larger))
             if result.objective - self._bound <= self._tol * abs(result.objective):
                 return result, program, Status.CONVERGED
@@ -199,14 +198,14 @@ class _Generation:
             program = self._programs.program(larger)
             result = self._solved(program, start, max(_MASTER * tol, _LEAST_TOL))
 
-    def _gained(self, larger: "PatternSet", result: SolveResult) -> bool:
-        return len(larger) > int(result.blocks.any(axis=(0, 1, 3)).sum())
+    def _gained(self, larger: PatternSet, result: SolveResult) -> bool:
+        return len(larger) > max(1, int(result.blocks.any(axis=(0, 1, 3)).sum()))
 
     def _ascents(self, theta: FloatArray, near: FloatArray, threshold: float) -> FloatArray:
         """Return hidden weights, (m, d), of local maxima of the price above a threshold."""
         found = []
         for k in range(theta.shape[1]):
-            t, linear = self._gain(theta, k)
+            t, linear = self._programs.gain(theta[:, k])
             weights, values = local_maxima(
                 self._programs.inputs,
                 t,
@@ -224,7 +223,7 @@ class _Generation:
         theta, inputs = result.dual_point, self._programs.inputs
         largest, found = 0.0, [np.empty((0, inputs.shape[1]))]
         for k in range(theta.shape[1]):
-            t, linear = self._gain(theta, k)
+            t, linear = self._programs.gain(theta[:, k])
             left = None if self._deadline == math.inf else max(0.0, self._deadline - time.perf_counter())
             bounds = support_bounds(
                 inputs,
@@ -249,11 +248,12 @@ class _Generation:
     def _neighbours(
         self, bounds: SupportBounds, t: FloatArray, linear: FloatArray, threshold: float
     ) -> FloatArray:
-        """Return a neuron that pays and what ascents from near it find."""
+        """Return the neurons that pay and what ascents from near them find."""
         rng = np.random.default_rng(self._n_rounds)
         near = bounds.weights + 0.1 * np.linalg.norm(bounds.weights) * rng.standard_normal(
             (20, len(bounds.weights))
         )
+        near = np.vstack([near, bounds.others])
         weights, values = local_maxima(
             self._programs.inputs,
             t,
@@ -263,14 +263,7 @@ class _Generation:
             n_starts=4,
         )
         above = np.flatnonzero(np.abs(values) > threshold)[:_MOST_NEW]
-        return np.vstack([bounds.weights, weights[:, above].T])
-
-    def _gain(self, theta: FloatArray, k: int) -> tuple[FloatArray, FloatArray]:
-        """``t`` and ``g0`` with ``theta_k . phi(X u) = g0 . u + sum_i t_i max(x_i . u, 0)``."""
-        linear = self._off * (theta[:, k] @ self._programs.inputs)
-        if not self._programs.penalized.all():
-            linear[-1] = 0.0
-        return self._rise * theta[:, k], linear
+        return np.vstack([bounds.others, weights[:, above].T])
 
     def _report(self, result: SolveResult, n_patterns: int) -> None:
         if self._verbose:
@@ -294,7 +287,7 @@ class _Generation:
             time=time.perf_counter() - self._began,
             message=f"{self._n_rounds} programs, {self._n_nodes} cones; {result.message}",
         )
-        choice = PatternChoice(program.design.patterns, complete=False)
+        choice = PatternChoice(cast(MaskedDesign, program.design).patterns, complete=False)
         problem = TrainingProblem(programs.data, programs.kind, program, choice)
         return ExactFit(problem, result, self._violation, self._n_rounds, self._n_nodes)
 

@@ -14,14 +14,15 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 
 from convexnn._typing import FloatArray, HiddenBias, RandomState
 from convexnn.activations import Activation, get_activation
+from convexnn.columns import SolverSettings, Trained, train
 from convexnn.losses import Loss
 from convexnn.networks import TwoLayerNetwork
 from convexnn.patterns import PatternSet
-from convexnn.programs import blocks_from_network, check_bias
+from convexnn.programs import check_bias
 from convexnn.programs.pattern_choice import check_patterns_option
 from convexnn.programs.samples import check_sample_weight
-from convexnn.programs.training import NetworkKind, TrainingData, TrainingProblem, training_problem
-from convexnn_solvers import SolveResult, solve
+from convexnn.programs.training import NetworkKind, TrainingData
+from convexnn_solvers import SolveResult
 from convexnn_solvers.result import relative_gap
 
 __all__ = ["BaseConvexMLP", "BaseNetworkEstimator"]
@@ -55,6 +56,7 @@ class BaseNetworkEstimator(BaseEstimator, ABC):
     dual_objective_: float
     dual_gap_: float
     gap_scope_: str
+    violation_: float
     n_features_in_: int
 
     @abstractmethod
@@ -80,8 +82,9 @@ class BaseNetworkEstimator(BaseEstimator, ABC):
         check_bias(self.hidden_bias, self.fit_intercept, get_activation(self.activation))
         check_patterns_option(self.patterns)
 
-    def _set_fitted(self, problem: TrainingProblem, result: SolveResult, alpha: float) -> None:
-        """Set the fitted attributes from a solution of the problem at `alpha`."""
+    def _set_fitted(self, trained: Trained, alpha: float) -> None:
+        """Set the fitted attributes from a solution at `alpha`."""
+        problem, result = trained.problem, trained.result
         self.result_ = result
         self.patterns_ = problem.patterns
         self.network_ = problem.network(result)
@@ -92,7 +95,8 @@ class BaseNetworkEstimator(BaseEstimator, ABC):
         self.objective_ = problem.objective(self.network_, alpha)
         self.dual_objective_ = result.dual_objective
         self.dual_gap_ = max(0.0, self.objective_ - self.dual_objective_)
-        self.gap_scope_ = problem.gap_scope
+        self.gap_scope_ = trained.scope
+        self.violation_ = trained.violation
 
     def _complaint(self) -> str:
         """Say that the gap is above `tol`, and what to try; empty if it is not."""
@@ -152,20 +156,15 @@ class BaseConvexMLP(BaseNetworkEstimator):
         samples, y = self._validated(X, y)
         data = self._training_data(samples, y, check_sample_weight(sample_weight, len(samples)))
         alpha = self._checked_alpha()
-        previous = self._previous(data.targets.shape[1])
-        problem = training_problem(
-            data, self._kind(), alpha=alpha, random_state=self.random_state, previous=previous
+        trained = train(
+            data,
+            self._kind(),
+            alpha=alpha,
+            settings=SolverSettings(self.solver, self.tol, self.max_iter, self.time_limit, self.verbose),
+            random_state=self.random_state,
+            previous=self._previous(data.targets.shape[1]),
         )
-        result = solve(
-            problem.program,
-            solver=self.solver,
-            tol=self.tol,
-            max_iter=self.max_iter,
-            time_limit=self.time_limit,
-            verbose=self.verbose,
-            start=blocks_from_network(problem.program, previous) if previous is not None else None,
-        )
-        self._set_fitted(problem, result, alpha)
+        self._set_fitted(trained, alpha)
         complaint = self._complaint()
         if complaint:
             warnings.warn(complaint, ConvergenceWarning, stacklevel=3)

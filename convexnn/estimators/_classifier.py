@@ -164,7 +164,7 @@ random_state, n_jobs, verbose
     classes_ : ndarray of shape (n_classes,)
         Class labels, sorted.
     network_, coefs_, intercepts_, n_neurons_, objective_, dual_objective_, dual_gap_, gap_scope_, \
-patterns_, result_, n_iter_, n_features_in_, feature_names_in_
+violation_, patterns_, result_, n_iter_, n_features_in_, feature_names_in_
         As in `ConvexMLPRegressor`.
 
     References

@@ -9,21 +9,22 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from sklearn.base import clone, is_classifier
 from sklearn.exceptions import ConvergenceWarning
-from sklearn.utils import check_random_state
 from sklearn.utils.parallel import Parallel, delayed
 
 from convexnn._typing import FloatArray, HiddenBias, IntArray, RandomState
 from convexnn.activations import Activation
+from convexnn.columns import SolverSettings
 from convexnn.estimators._base import BaseNetworkEstimator
 from convexnn.exceptions import PatternCountWarning
 from convexnn.losses import Loss
 from convexnn.paths import PathResult
 from convexnn.paths.alpha_grid import check_attained, checked_alphas
-from convexnn.paths.follow import SolverSettings, follow, follow_to_end
+from convexnn.paths.follow import follow, follow_to_end
+from convexnn.paths.path_problem import path_problem
 from convexnn.paths.path_result import above_tolerance
 from convexnn.patterns import PatternSet
 from convexnn.programs.samples import check_sample_weight
-from convexnn.programs.training import NetworkKind, TrainingData, training_problem
+from convexnn.programs.training import NetworkKind, TrainingData, as_seed
 from convexnn_solvers import Status
 
 __all__ = ["BaseConvexMLPCV"]
@@ -90,10 +91,11 @@ class BaseConvexMLPCV(BaseNetworkEstimator):
             for number, split in enumerate(self._splits(samples, y))
         ]
 
-        seed = self._seed()
+        seed = as_seed(self.random_state)
         settings = SolverSettings(self.solver, self.tol, self.max_iter, self.time_limit, self.verbose)
-        problem = training_problem(data, self._kind(), alpha=1.0, random_state=seed)
-        self.path_ = follow_to_end(problem, alphas, self.eps, settings)
+        problem = path_problem(data, self._kind(), alphas=alphas, settings=settings, seed=seed)
+        points, grid = follow_to_end(problem, alphas, self.eps, settings)
+        self.path_ = PathResult.of(points, grid)
         if self.path_.results[-1].status is Status.INTERRUPTED:
             raise KeyboardInterrupt
         self.alphas_ = np.array(self.path_.alphas)
@@ -105,7 +107,7 @@ class BaseConvexMLPCV(BaseNetworkEstimator):
         self.scores_ = np.column_stack([outcome.scores for outcome in outcomes])
         best = _best(self.scores_)
         self.alpha_, self.best_score_ = float(self.alphas_[best]), float(self.scores_[best].mean())
-        self._set_fitted(problem, self.path_.results[best], self.alpha_)
+        self._set_fitted(points[best].trained, self.alpha_)
         self.n_iter_ = sum(result.n_iter for result in self.path_.results)
         complaint = " ".join(part for part in (self._complaint(), self._complaint_of_paths(outcomes)) if part)
         if complaint:
@@ -116,15 +118,6 @@ class BaseConvexMLPCV(BaseNetworkEstimator):
         from sklearn.model_selection import check_cv
 
         return list(check_cv(self.cv, y, classifier=is_classifier(self)).split(X, y))
-
-    def _seed(self) -> int:
-        """Return one seed for all paths, so that their order and their processes do not matter."""
-        state = self.random_state
-        if isinstance(state, int | np.integer):
-            return int(state)
-        if isinstance(state, np.random.Generator):
-            return int(state.integers(2**31))
-        return int(check_random_state(state).randint(2**31 - 1))
 
     def _scorer(self) -> Scorer | None:
         from sklearn.metrics import get_scorer
@@ -246,7 +239,7 @@ def _fold_path(
     with warnings.catch_warnings():
         # The path on all samples has warned already.
         warnings.simplefilter("ignore", PatternCountWarning)
-        problem = training_problem(fold.data, fold.kind, alpha=1.0, random_state=seed)
+        problem = path_problem(fold.data, fold.kind, alphas=alphas, settings=settings, seed=seed)
     scores, results = np.full(len(alphas), np.nan), []
     for position, point in enumerate(follow(problem, alphas, settings)):
         if point.result.status is Status.INTERRUPTED:

@@ -36,7 +36,8 @@ time_limit, random_state, n_jobs, verbose
     classes_ : ndarray of shape (n_classes,)
         Class labels, sorted.
     alpha_, alphas_, scores_, best_score_, path_, network_, coefs_, intercepts_, n_neurons_, objective_, \
-dual_objective_, dual_gap_, gap_scope_, patterns_, result_, n_iter_, n_features_in_, feature_names_in_
+dual_objective_, dual_gap_, gap_scope_, violation_, patterns_, result_, n_iter_, n_features_in_, \
+feature_names_in_
         As in `ConvexMLPRegressorCV`.
 
     See Also

@@ -69,7 +69,7 @@ class ConvexMLPRegressorCV(NetworkRegressor, BaseConvexMLPCV):
     n_iter_ : int
         Iterations of the solver on that path.
     network_, coefs_, intercepts_, n_neurons_, objective_, dual_objective_, dual_gap_, gap_scope_, \
-patterns_, result_, n_features_in_, feature_names_in_
+violation_, patterns_, result_, n_features_in_, feature_names_in_
         As in `ConvexMLPRegressor` at `alpha_`.
 
     See Also

@@ -76,10 +76,13 @@ class ConvexMLPRegressor(NetworkRegressor, BaseConvexMLP):
     activation : {"relu", "leaky_relu", "absolute_value", "gated_relu"} or Activation, default="relu"
         ``leaky_relu(slope)`` gives other slopes than 0.01.
     patterns : {"auto", "exact"}, int or PatternSet, default="auto"
-        Which activation patterns the hidden units may have. ``"exact"``: all that exist. An int: so many
-        distinct ones, sampled by Gaussian gates. ``"auto"``: all where they are few enough to solve
-        quickly, else up to 50 sampled ones, fewer for large data. A PatternSet: those, of the training
-        data as the hidden layer sees it (a column of ones appended unless ``hidden_bias="none"``).
+        Which activation patterns the hidden units may have. ``"exact"``: all that exist; where they are
+        many the few that matter are found by column generation, with branch and bound over all cells.
+        Feasible up to about 6 columns. ``"auto"``: all where they are few enough to list, else adaptive ones,
+        harvested from descents of wide networks and from neurons that would lower the objective: the
+        result is never worse than the descents. Gated units, and ``alpha=0``, get up to 50 sampled
+        patterns instead. An int: so many distinct ones, sampled by Gaussian gates. A PatternSet: those, of the
+        training data as the hidden layer sees it (a column of ones appended unless ``hidden_bias="none"``).
     hidden_bias : {"penalized", "free", "none"}, default="penalized"
         Whether hidden units have a bias and whether its square counts in ``F``; "free" needs `fit_intercept`.
     fit_intercept : bool, default=True
@@ -97,7 +100,7 @@ class ConvexMLPRegressor(NetworkRegressor, BaseConvexMLP):
         Whether a new fit starts from the last one: its patterns join the new ones, and the result is not
         worse than the old network on the new problem.
     random_state : int, RandomState, Generator or None, default=None
-        For sampled patterns.
+        For sampled patterns and for the starts of descents.
     n_jobs : int, default=None
         Not used by single fits at present; pattern enumeration uses all cores.
     verbose : int, default=0
@@ -119,13 +122,20 @@ class ConvexMLPRegressor(NetworkRegressor, BaseConvexMLP):
         ``objective_ - dual_objective_``, at least 0.
     gap_scope_ : {"patterns", "global"}
         What the bound bounds. "global": every network of any width. "patterns": the networks whose neurons
-        have patterns of `patterns_` (and, with several outputs, feed one output each).
+        have patterns of `patterns_` (and, with several outputs, feed one output each). `convexnn.certify`
+        gives a global bound for any network.
+    violation_ : float
+        How far the best neuron outside the network is from paying: its price, the rate at which it would
+        lower the loss, relative to ``alpha``, less 1, and at least 0. The largest found over all patterns: with
+        adaptive patterns by local search, with ``"exact"`` by a search that misses none (an upper bound of
+        it). NaN where the patterns were a list and no search was made.
     patterns_ : PatternSet
-        The patterns of the program, on the training data as the hidden layer sees it.
+        The patterns of the (last) program, on the training data as the hidden layer sees it.
     result_ : SolveResult
         The solver's answer to the program, which is over the distinct samples of positive weight.
     n_iter_ : int
-        Iterations of the solver; 0 if the zero network or the warm start was optimal.
+        Iterations of the solver, over all programs solved; 0 if the zero network or the warm start was
+        optimal.
     n_features_in_, feature_names_in_
         As in scikit-learn.
 

@@ -1,6 +1,6 @@
 """The strengths of regularisation of a path: from the least that leaves no neuron, downwards."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from typing import Any
 
@@ -11,7 +11,14 @@ from convexnn.losses import Loss
 from convexnn_solvers import ConvexProgram, solve
 from convexnn_solvers.dual import into_domain, prices
 
-__all__ = ["alpha_grid", "alpha_max", "check_attained", "checked_alphas"]
+__all__ = [
+    "alpha_grid",
+    "alpha_max",
+    "check_attained",
+    "checked_alphas",
+    "dual_of_constant",
+    "largest_ratio",
+]
 
 _KINK_TOL = 1e-8
 _MAX_SOLVES = 60
@@ -44,22 +51,33 @@ def alpha_max(program: ConvexProgram) -> float:
     descent", Journal of Statistical Software 33, 2010, section 2.5, for the lasso; Dinkelbach, "On nonlinear
     fractional programming", Management Science 13, 1967, for the ratio.
     """
-    unpriced = replace(program, alpha=0.0)
+    theta = dual_of_constant(program)
+    largest = float(prices(replace(program, alpha=0.0), theta, 1).max(initial=0.0))
+    if np.isfinite(program.loss.smoothness):
+        return largest
+    return largest_ratio(program, lambda alpha: _saved(replace(program, alpha=alpha)), largest)
+
+
+def dual_of_constant(program: ConvexProgram) -> FloatArray:
+    """Return ``-grad L`` at the best constant outputs, (n, K); zero where it is nothing but rounding."""
     outputs, targets, weight = np.zeros(program.targets.shape), program.targets, program.sample_weight
     size = float(np.abs(program.loss.gradient(outputs, targets, weight)).sum())
     if program.fit_intercept:
         outputs = outputs + program.loss.optimal_intercept(outputs, targets, weight)
     theta = into_domain(program, -program.loss.gradient(outputs, targets, weight))
-    if np.abs(theta).sum() <= _ROUNDING * size:
-        theta = np.zeros_like(theta)
-    largest = float(prices(unpriced, theta, 1).max(initial=0.0))
-    if np.isfinite(program.loss.smoothness):
-        return largest
-    return _largest_ratio(program, program.loss.value(outputs, targets, weight), largest)
+    return np.zeros_like(theta) if np.abs(theta).sum() <= _ROUNDING * size else theta
 
 
-def _largest_ratio(program: ConvexProgram, constant: float, guess: float) -> float:
-    """Return ``max (constant - L(f)) / sum_i |u_i|`` over the points of the program (Dinkelbach's method).
+def _saved(program: ConvexProgram) -> tuple[float, float]:
+    """Objective and sum of norms at the optimum of a program."""
+    result = solve(program, tol=_KINK_TOL)
+    return result.objective, float(program.block_norms(result.blocks).sum())
+
+
+def largest_ratio(
+    program: ConvexProgram, solved: Callable[[float], tuple[float, float]], guess: float
+) -> float:
+    """Return ``max (constant - L(f)) / sum_i |u_i|`` over the points of a program (Dinkelbach's method).
 
     Solving at a strength below the maximum gives a point of a larger ratio; at or above it, none that is
     better than the constant.
@@ -67,19 +85,23 @@ def _largest_ratio(program: ConvexProgram, constant: float, guess: float) -> flo
     Parameters
     ----------
     program : ConvexProgram
-    constant : float
-        Loss of the best constant outputs.
+        For loss and targets.
+    solved : callable
+        Objective and sum of norms at the optimum for a strength.
     guess : float
         Where to look first, non-negative.
     """
+    outputs, targets, weight = np.zeros(program.targets.shape), program.targets, program.sample_weight
+    if program.fit_intercept:
+        outputs = outputs + program.loss.optimal_intercept(outputs, targets, weight)
+    constant = program.loss.value(outputs, targets, weight)
     alpha, ratio = guess or constant, 0.0
     for _ in range(_MAX_SOLVES):
         if alpha <= _ROUNDING * constant:
             break
-        result = solve(replace(program, alpha=alpha), tol=_KINK_TOL)
-        penalty = float(program.block_norms(result.blocks).sum())
-        if constant - result.objective > _KINK_TOL * constant:
-            ratio = (constant - (result.objective - alpha * penalty)) / penalty
+        objective, penalty = solved(alpha)
+        if constant - objective > _KINK_TOL * constant:
+            ratio = (constant - (objective - alpha * penalty)) / penalty
             alpha = ratio
         elif ratio > 0:
             break
@@ -88,16 +110,15 @@ def _largest_ratio(program: ConvexProgram, constant: float, guess: float) -> flo
     return ratio
 
 
-def alpha_grid(program: ConvexProgram, n_alphas: int, eps: float) -> FloatArray:
-    """Return ``n_alphas`` strengths in geometric progression from `alpha_max` down to ``eps`` times it.
-
-    Where `alpha_max` is 0 no strength leaves a neuron, and the sequence starts at 1 instead.
+def alpha_grid(largest: float, n_alphas: int, eps: float) -> FloatArray:
+    """Return ``n_alphas`` strengths in geometric progression from `largest` down to ``eps`` times it.
 
     Parameters
     ----------
-    program : ConvexProgram
+    largest : float
+        See `alpha_max`. Where it is 0 no strength leaves a neuron, and the sequence starts at 1 instead.
     n_alphas : int
-        At least 1; a single one is `alpha_max`.
+        At least 1; a single one is `largest`.
     eps : float
         Between 0 and 1.
 
@@ -106,8 +127,7 @@ def alpha_grid(program: ConvexProgram, n_alphas: int, eps: float) -> FloatArray:
     ndarray of shape (n_alphas,)
         Descending.
     """
-    largest = alpha_max(program) or 1.0
-    alphas: FloatArray = largest * np.geomspace(1.0, eps, n_alphas)
+    alphas: FloatArray = (largest or 1.0) * np.geomspace(1.0, eps, n_alphas)
     return alphas
 
 

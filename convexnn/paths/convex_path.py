@@ -11,15 +11,17 @@ from sklearn.utils.multiclass import check_classification_targets
 
 from convexnn._typing import FloatArray, HiddenBias, RandomState
 from convexnn.activations import Activation, get_activation
+from convexnn.columns import SolverSettings
 from convexnn.losses import Loss, get_loss
 from convexnn.paths.alpha_grid import check_attained, checked_alphas
-from convexnn.paths.follow import SolverSettings, follow_to_end
+from convexnn.paths.follow import follow_to_end
+from convexnn.paths.path_problem import path_problem
 from convexnn.paths.path_result import PathResult, above_tolerance
 from convexnn.patterns import PatternSet
 from convexnn.programs import check_bias
 from convexnn.programs.pattern_choice import check_patterns_option
 from convexnn.programs.samples import check_sample_weight
-from convexnn.programs.training import NetworkKind, TrainingData, encode_classes, training_problem
+from convexnn.programs.training import NetworkKind, TrainingData, as_seed, encode_classes
 
 __all__ = ["convex_path"]
 
@@ -50,7 +52,8 @@ def convex_path(
         F = sum_i s_i loss(f(x_i), y_i) + (alpha / 2) * sum_j (|u_j|^2 + a_j^2)
 
     is minimised over the networks with the given patterns, starting from the solution for the ``alpha``
-    before. All points share patterns and data; see `convexnn.ConvexMLPRegressor` for the options.
+    before. All points share the data and, unless patterns are searched for exactly, the patterns; see
+    `convexnn.ConvexMLPRegressor` for the options.
 
     Parameters
     ----------
@@ -118,9 +121,10 @@ def convex_path(
     kind = NetworkKind(get_activation(activation), patterns, hidden_bias, fit_intercept)
     check_bias(hidden_bias, fit_intercept, kind.activation)
     check_patterns_option(patterns)
-    problem = training_problem(data, kind, alpha=1.0, random_state=random_state)
     settings = SolverSettings(solver, tol, max_iter, time_limit, verbose)
-    path = follow_to_end(problem, grid, eps, settings)
+    seed = as_seed(random_state)
+    problem = path_problem(data, kind, alphas=grid, settings=settings, seed=seed)
+    path = PathResult.of(*follow_to_end(problem, grid, eps, settings))
     if not path.converged:
         warnings.warn(_complaint(path, tol), ConvergenceWarning, stacklevel=2)
     return path

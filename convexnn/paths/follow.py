@@ -1,4 +1,4 @@
-"""Solving along descending strengths, each from the solution before."""
+"""Training along descending strengths, each from the network before."""
 
 import time
 from collections.abc import Iterator
@@ -8,26 +8,13 @@ from itertools import count
 import numpy as np
 
 from convexnn._typing import FloatArray
+from convexnn.columns import SolverSettings, Trained
 from convexnn.networks import TwoLayerNetwork
 from convexnn.paths.alpha_grid import alpha_grid
-from convexnn.paths.path_result import PathResult
-from convexnn.programs.training import TrainingProblem
-from convexnn_solvers import ConvexProgram, SolveResult, Status, solve
+from convexnn.paths.path_problem import PathProblem
+from convexnn_solvers import ConvexProgram, SolveResult, Status
 
-__all__ = ["PathPoint", "SolverSettings", "follow", "follow_to_end"]
-
-_LEAST_TIME = 1e-9
-
-
-@dataclass(frozen=True)
-class SolverSettings:
-    """Options of the solver; `time_limit` is for the whole path, `max_iter` for each point of it."""
-
-    solver: str = "auto"
-    tol: float = 1e-4
-    max_iter: int | None = None
-    time_limit: float | None = None
-    verbose: int = 0
+__all__ = ["PathPoint", "follow", "follow_to_end"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,8 +22,13 @@ class PathPoint:
     """The solution for one strength and its network."""
 
     alpha: float
-    result: SolveResult
+    trained: Trained
     network: TwoLayerNetwork
+
+    @property
+    def result(self) -> SolveResult:
+        """The solution."""
+        return self.trained.result
 
     @property
     def is_last(self) -> bool:
@@ -45,16 +37,17 @@ class PathPoint:
 
 
 def follow(
-    problem: TrainingProblem, alphas: FloatArray, settings: SolverSettings, *, empty_above: float = np.inf
+    problem: PathProblem, alphas: FloatArray, settings: SolverSettings, *, empty_above: float = np.inf
 ) -> Iterator[PathPoint]:
     """Yield the points of a path one after another; it ends early where time is up or on an interrupt.
 
     Parameters
     ----------
-    problem : TrainingProblem
+    problem : PathProblem
     alphas : ndarray of shape (n_alphas,)
         Descending.
     settings : SolverSettings
+        `time_limit` is for the whole path, `max_iter` for each point of it.
     empty_above : float
         Strengths from here on are known to leave no neurons.
 
@@ -63,32 +56,25 @@ def follow(
     PathPoint
     """
     began = time.perf_counter()
-    start = None
+    before = None
     for position, alpha in zip(count(1), alphas.tolist(), strict=False):
         left = settings.time_limit
         if left is not None and position > 1:
             left -= time.perf_counter() - began
             if left <= 0:
                 return
-        program = problem.at(alpha)
-        result = solve(
-            program,
-            solver=settings.solver,
-            tol=settings.tol,
-            max_iter=settings.max_iter,
-            time_limit=left,
-            verbose=max(0, settings.verbose - 1),
-            start=start,
-        )
-        if alpha >= empty_above and result.blocks.any():
-            result = _without_neurons(program, result, settings.tol)
+        at_point = replace(settings, time_limit=left, verbose=max(0, settings.verbose - 1))
+        trained = problem.trained(alpha, at_point, before)
+        program = trained.problem.at(alpha)
+        if alpha >= empty_above and trained.result.blocks.any():
+            trained = replace(trained, result=_without_neurons(program, trained.result, settings.tol))
         if settings.verbose:
-            print(f"alpha {position:3d} of {len(alphas)}: {alpha:.6g}  {result!r}")
-        point = PathPoint(alpha, result, problem.network(result))
+            print(f"alpha {position:3d} of {len(alphas)}: {alpha:.6g}  {trained.result!r}")
+        before = trained
+        point = PathPoint(alpha, trained, trained.network())
         yield point
         if point.is_last:
             return
-        start = result.blocks, result.intercept
 
 
 def _without_neurons(program: ConvexProgram, result: SolveResult, tol: float) -> SolveResult:
@@ -105,13 +91,13 @@ def _without_neurons(program: ConvexProgram, result: SolveResult, tol: float) ->
 
 
 def follow_to_end(
-    problem: TrainingProblem, alphas: int | FloatArray, eps: float, settings: SolverSettings
-) -> PathResult:
+    problem: PathProblem, alphas: int | FloatArray, eps: float, settings: SolverSettings
+) -> tuple[list[PathPoint], FloatArray]:
     """Collect the points of a path.
 
     Parameters
     ----------
-    problem : TrainingProblem
+    problem : PathProblem
     alphas : int or ndarray
         A number of strengths for `alpha_grid`, or descending strengths.
     eps : float
@@ -120,7 +106,9 @@ def follow_to_end(
 
     Returns
     -------
-    PathResult
+    points : list of PathPoint
+    alphas : ndarray
+        All strengths, also those that were not reached.
 
     Raises
     ------
@@ -129,7 +117,7 @@ def follow_to_end(
     """
     empty_above = np.inf
     if isinstance(alphas, int):
-        alphas = alpha_grid(problem.program, alphas, eps)
+        alphas = alpha_grid(problem.alpha_max(), alphas, eps)
         empty_above = alphas[0]
     points: list[PathPoint] = []
     try:
@@ -137,11 +125,4 @@ def follow_to_end(
     except KeyboardInterrupt:
         if not points:
             raise
-    return PathResult(
-        alphas=alphas[: len(points)],
-        results=tuple(point.result for point in points),
-        networks=tuple(point.network for point in points),
-        patterns=problem.patterns,
-        gap_scope=problem.gap_scope,
-        alphas_left=alphas[len(points) :],
-    )
+    return points, alphas

@@ -7,6 +7,7 @@ import numpy as np
 
 from convexnn._typing import FloatArray, IntArray
 from convexnn.networks import TwoLayerNetwork
+from convexnn.paths.follow import PathPoint
 from convexnn.patterns import PatternSet
 from convexnn_solvers import SolveResult, Status
 
@@ -29,7 +30,8 @@ class PathResult:
     networks : tuple of TwoLayerNetwork
         One for each strength.
     patterns : PatternSet
-        The patterns of the program, on the training data as the hidden layer sees it.
+        The patterns of the program, on the training data as the hidden layer sees it; the union over
+        the points where each has its own.
     gap_scope : {"patterns", "global"}
         What the lower bounds bound, see `convexnn.ConvexMLPRegressor`.
     alphas_left : ndarray
@@ -49,6 +51,23 @@ class PathResult:
             array = np.array(getattr(self, name), dtype=np.float64)
             array.flags.writeable = False
             object.__setattr__(self, name, array)
+
+    @classmethod
+    def of(cls, points: Sequence[PathPoint], alphas: FloatArray) -> "PathResult":
+        """Collect points that were reached, of all strengths asked for."""
+        patterns = points[0].trained.problem.patterns
+        for point in points[1:]:
+            if point.trained.problem is not points[0].trained.problem:
+                patterns = patterns.union(point.trained.problem.patterns)
+        scopes = {point.trained.scope for point in points}
+        return cls(
+            alphas=alphas[: len(points)],
+            results=tuple(point.result for point in points),
+            networks=tuple(point.network for point in points),
+            patterns=patterns,
+            gap_scope="global" if scopes == {"global"} else "patterns",
+            alphas_left=alphas[len(points) :],
+        )
 
     def __len__(self) -> int:
         """Return the number of points."""

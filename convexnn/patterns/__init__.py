@@ -2,8 +2,8 @@ r"""Activation patterns: the sign vectors :math:`1[X u \ge 0]` of a data matrix.
 
 The hyperplanes :math:`x_i \cdot u = 0` of the non-zero rows cut the space of hidden weights into cells,
 on each of which a ReLU layer is linear. A `PatternSet` lists cells by packed sign vectors with an
-interior witness each; `enumerate_patterns` lists all, `sample_patterns` some, and `count_patterns` bounds how
-many exist.
+interior witness each; `enumerate_patterns` lists all, `iterate_patterns` goes through them in batches,
+`sample_patterns` lists some, and `count_patterns` bounds how many exist.
 `pack_bits`, `unpack_bits` and `apply_patterns` are what a design operator needs to read them.
 """
 
@@ -13,12 +13,14 @@ from convexnn.patterns.count import count_patterns
 from convexnn.patterns.enumerate import enumerate_patterns
 from convexnn.patterns.pattern_set import PatternSet
 from convexnn.patterns.sample import sample_patterns
+from convexnn.patterns.stream import iterate_patterns
 
 __all__ = [
     "PatternSet",
     "apply_patterns",
     "count_patterns",
     "enumerate_patterns",
+    "iterate_patterns",
     "pack_bits",
     "sample_patterns",
     "unpack_bits",

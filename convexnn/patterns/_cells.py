@@ -1,7 +1,7 @@
 r"""The cells of a central arrangement that lie on one side of a generic hyperplane, without linear programs.
 
 Let :math:`x_1, \dots, x_m` be pairwise non-parallel rows that span :math:`R^k`, and f a generic functional.
-`half_cells` returns a point inside each cell contained in :math:`\{f > 0\}`, each cell once:
+`_search.HalfCells` finds a point inside each cell contained in :math:`\{f > 0\}`, each cell once:
 
 1. On such a cell f is positive at every non-zero point of the closure, which contains no line. So the height
    :math:`h = f / x_1` has on it, in the chart :math:`|x_1| = 1`, a unique lowest vertex if :math:`x_1 > 0`
@@ -14,14 +14,18 @@ Let :math:`x_1, \dots, x_m` be pairwise non-parallel rows that span :math:`R^k`,
 3. If :math:`|J| = k - 1` there is one such cell: :math:`\varphi = \sum_J \lambda_j x_j`, and the signs on J
    are those of :math:`\lambda`.
 
-If d is a point of the local cell then ``v + t d``, t half the distance to the nearest crossing off J, is a
-point of the cell. The lines are found by depth-first search over increasing sequences of k-1 independent
-rows among :math:`x_2, \dots, x_m`; a line in which more rows meet is taken only for the sequence that is the
+The lines are found by depth-first search over increasing sequences of k-1 independent rows among
+:math:`x_2, \dots, x_m`; a line in which more rows meet is taken only for the sequence that is the
 lexicographically first basis of its J. Coordinates are reflected so that each chosen row lies along one axis;
 the other live axes span the flat of the rows chosen so far, the leading coordinates of a row are its
 restriction to that flat, and the chosen rows form a triangular matrix. A row counts as zero on a flat up to a
 tolerance that grows with the inverse of the smallest pivot, as the error of the flat does; sizes that are
 neither clearly zero nor clearly not are an error, since a wrong guess would lose cells unseen.
+
+Lines in which k-1 rows meet are done a plane at a time, see `_sweep`. For the others, if d is a point of
+the local cell then ``v + t d``, t half the distance to the nearest crossing off J, is a point of the cell.
+That the signs of :math:`\lambda` and of f(v) are beyond rounding proves that no cell is found twice; where
+they are not this is reported.
 
 The local problems of step 2 are kept on a stack of frames, at most one per dimension. A frame holds its
 coordinates as an array of shape (axes, width): in column c axis c itself, in column k the functional, from
@@ -29,22 +33,21 @@ column k + 1 on the rows.
 """
 
 import math
-from collections.abc import Iterator
 
 import numpy as np
 
 from convexnn._jit import kernel
 from convexnn._typing import BoolArray, FloatArray, IntArray
-from convexnn.patterns.witnesses import ResolutionError
+from convexnn.patterns._sweep import CLEAR
 
 _ZERO = 8.0  # in units of the error bound: at most this is zero; exact incidences stay below 0.5
-_CLEAR = 64.0  # and at least this is not; between them lies doubt, which is reported
+# Between that and CLEAR, above which a size is not zero, lies doubt, which is reported.
 
 
 @kernel
 def _is_zero(size: float, error: float, state: IntArray) -> bool:
     """Whether a size known up to `error` is zero; counts doubtful cases in ``state[1]``."""
-    if size > _CLEAR * error:
+    if size > CLEAR * error:
         return False
     if size > _ZERO * error:
         state[1] += 1
@@ -129,7 +132,7 @@ def _vanishing(
     state: IntArray,
 ) -> int:
     """List the rows that vanish on a line; zero of them if it belongs to another sequence or to x_1 = 0."""
-    count, near = 0, _CLEAR * error
+    count, near = 0, CLEAR * error
     for i in range(n_rows):
         if on[i] or i == row or abs(values[first + i]) <= near:
             if not on[i] and i != row and not _is_zero(abs(values[first + i]), error, state):
@@ -142,8 +145,11 @@ def _vanishing(
 
 
 @kernel
-def _vertex(values: FloatArray, across: FloatArray, axes: int, width: int, local: FloatArray) -> None:
-    """Write the local functional of a vertex and give the vertex the sign at which f is positive."""
+def _vertex(values: FloatArray, across: FloatArray, axes: int, width: int, local: FloatArray) -> float:
+    """Write the local functional of a vertex and give the vertex the sign at which f is positive.
+
+    Returns the size that the error of the functional is relative to.
+    """
     functional, reference = across.shape[0], across.shape[0] + 1
     height = values[functional] / values[reference]
     for c in range(axes - 1):
@@ -151,17 +157,25 @@ def _vertex(values: FloatArray, across: FloatArray, axes: int, width: int, local
     sign = 1.0 if values[functional] > 0.0 else -1.0
     for i in range(width):
         values[i] *= sign
+    return float((1.0 + abs(height)) / abs(values[reference]))
 
 
 @kernel
-def _simplicial(across: FloatArray, size: int, met: IntArray, local: FloatArray, point: FloatArray) -> None:
-    """Write a point of the cell of `size` independent rows on which their combination `local` is positive."""
+def _simplicial(
+    across: FloatArray, size: int, met: IntArray, local: FloatArray, scale: float, point: FloatArray
+) -> float:
+    """Write a point of the cell of `size` independent rows on which their combination `local` is positive.
+
+    Returns the smallest factor of the combination relative to the size of their error.
+    """
     first = across.shape[0] + 1
+    least, total = np.inf, scale
     for j in range(size - 1, -1, -1):
         column = first + met[j]
         factor = local[j] / across[j, column]
         for i in range(j):
             local[i] -= factor * across[i, column]
+        least, total = min(least, abs(factor)), total + abs(factor)
         local[j] = 1.0 if factor > 0.0 else -1.0
     for j in range(size):
         column = first + met[j]
@@ -169,13 +183,17 @@ def _simplicial(across: FloatArray, size: int, met: IntArray, local: FloatArray,
         for i in range(j):
             value -= across[i, column] * point[i]
         point[j] = value / across[j, column]
+    return least / total
 
 
 @kernel
 def _open(
     across: FloatArray, size: int, met: IntArray, count: int, local: FloatArray, coords: FloatArray
-) -> None:
-    """Set up the coordinates of the next frame: the rows that meet in a line, and the local functional."""
+) -> float:
+    """Set up the coordinates of the next frame: the rows that meet in a line, and the local functional.
+
+    Returns the size of that functional.
+    """
     first = across.shape[0] + 1
     coords[:, :] = 0.0
     square = 0.0
@@ -184,16 +202,18 @@ def _open(
         square += local[c] * local[c]
     for c in range(size):
         coords[c, first - 1] = local[c] / math.sqrt(square)
+    size_of_functional = math.sqrt(square)
     for j in range(count):
         square = 0.0
         for c in range(size):
             square += across[c, first + met[j]] ** 2
         for c in range(size):
             coords[c, first + j] = across[c, first + met[j]] / math.sqrt(square)
+    return size_of_functional
 
 
 @kernel
-def _lift(across: FloatArray, moves: FloatArray, n_rows: IntArray, top: int, point: FloatArray) -> None:
+def lift(across: FloatArray, moves: FloatArray, n_rows: IntArray, top: int, point: FloatArray) -> None:
     """Replace `point`, local to the line of frame `top`, by ``v + t d`` in each frame down to frame 0."""
     k = point.shape[0]
     for frame in range(top, -1, -1):
@@ -227,127 +247,69 @@ def _meet(
     axes: int,
     n_rows: int,
     row: int,
-) -> int:
-    """Complete a sequence by its last row and return how many rows meet; zero to skip the line."""
-    first, at = across.shape[0] + 1, axes - 2
+) -> tuple[int, float]:
+    """Complete a sequence by its last row and return how many rows meet, zero to skip the line, and a size.
+
+    That is the one of the local functional that its error is relative to.
+    """
+    first, at, scale = across.shape[0] + 1, axes - 2, 0.0
     width, values = first + n_rows, across[axes - 1]
     length = _line(coords, axes, first + row, width, across)
     errors[at + 1] = max(errors[at], errors[0] / length)
     count = _vanishing(values, first, n_rows, on, row, errors[at + 1], met, state)
     if count > 0:
-        _vertex(values, across, axes, width, local)
+        state[2] += abs(values[first - 1]) <= CLEAR * errors[at + 1]
+        scale = _vertex(values, across, axes, width, local)
         for j in range(count):
             values[first + met[j]] = np.inf
-    return count
+    return count, scale
 
 
 @kernel
-def _search(
+def local_cells(
     coords: FloatArray,
     across: FloatArray,
     on: BoolArray,
     errors: FloatArray,
-    chosen: IntArray,
-    level: IntArray,
-    n_rows: IntArray,
+    met: IntArray,
+    local: FloatArray,
     state: IntArray,
-    stop: int,
-    points: FloatArray,
+    axes: int,
+    n_rows: int,
+    row: int,
+    point: FloatArray,
+    below: FloatArray,
 ) -> int:
-    """Continue the search until `points` is full or nothing is left; return the number of points written."""
-    k, first = points.shape[1], points.shape[1] + 1
-    met, local, moves = np.empty(n_rows[0], dtype=np.intp), np.empty(k), np.empty(coords.shape[3])
-    count, frame = 0, int(state[0])
-    while frame >= 0 and count < points.shape[0]:
-        axes, at, m = k - frame, int(level[frame]), int(n_rows[frame])
-        chosen[frame, at] += 1
-        row = int(chosen[frame, at])
-        if axes == 1:
-            points[count, 0] = 1.0 if coords[frame, 0, 0, k] > 0.0 else -1.0
-            frame -= 1
-            _lift(across, moves, n_rows, frame, points[count])
-            count += 1
-        elif row >= (stop if frame == 0 and at == 0 else m):
-            level[frame] -= 1
-            frame -= int(at == 0)
-        elif on[frame, at, row]:
-            continue
-        elif at < axes - 2:
-            below, live = coords[frame, at + 1], axes - at
-            length = _restrict(coords[frame, at], below, axes, live, first + row, first + m)
-            error = max(float(errors[frame, at]), float(errors[frame, 0]) / length)
-            if _flat(below, live - 1, m, row, error, on[frame, at], on[frame, at + 1], state):
-                level[frame] = at + 1
-                chosen[frame, at + 1], errors[frame, at + 1] = row, error
-        else:
-            size = _meet(
-                coords[frame, at],
-                across[frame],
-                on[frame, at],
-                errors[frame],
-                met,
-                local,
-                state,
-                axes,
-                m,
-                row,
-            )
-            if size == axes - 1:
-                _simplicial(across[frame], size, met, local, points[count])
-                _lift(across, moves, n_rows, frame, points[count])
-                count += 1
-            elif size > 0:
-                _open(across[frame], axes - 1, met, size, local, coords[frame + 1, 0])
-                errors[frame + 1, 0], n_rows[frame + 1] = errors[frame, at + 1], size
-                frame += 1
-                level[frame], chosen[frame, 0] = 0, 0
-    state[0] = frame
-    return count
+    """Find the cell of a line in which ``axes - 1`` rows meet, or set up the frame of one in which more do.
 
-
-def half_cells(
-    rows: FloatArray, functional: FloatArray, start: int, stop: int, *, error: float, batch: int = 4096
-) -> Iterator[FloatArray]:
-    """Yield points inside the cells that lie in ``functional > 0``, in batches.
-
-    Parameters
-    ----------
-    rows : ndarray of float64, shape (m, k)
-        Unit normals, pairwise non-parallel, of rank k.
-    functional : ndarray of float64, shape (k,)
-        Generic functional.
-    start, stop : int
-        Only lines whose first row has its index in ``range(start, stop)``; ``range(1, m)`` gives all.
-    error : float
-        Bound on the rounding error of the rows.
-    batch : int
-        Most points in an array.
-
-    Yields
-    ------
-    ndarray of float64, shape (at most batch, k)
-
-    Raises
-    ------
-    ResolutionError
-        If an incidence is in doubt.
+    Returns how many meet; zero to skip the line.
     """
-    m, k = rows.shape
-    coords = np.zeros((k, max(k - 1, 1), k, k + 1 + m))  # frame, level, axis, column
-    coords[0, 0] = np.hstack([np.eye(k), functional[:, None], rows.T])
-    across = np.zeros((k, k, k + 1 + m))
-    on, errors = np.zeros((k, k, m), dtype=np.bool_), np.full((k, k), error)
-    chosen, level = np.zeros((k, k), dtype=np.intp), np.zeros(k, dtype=np.intp)
-    n_rows, state = np.full(k, m, dtype=np.intp), np.zeros(2, dtype=np.intp)
-    chosen[0, 0] = start - 1
-    count = batch
-    while count == batch:
-        points = np.empty((batch, k))
-        count = _search(coords, across, on, errors, chosen, level, n_rows, state, stop, points)
-        if state[1]:
-            raise ResolutionError(
-                f"{state[1]} times float64 could not tell whether a hyperplane passes through an "
-                "intersection of others: rows of X are too nearly dependent. Centre and rescale the columns, "
-                "or round X to fewer digits."
-            )
-        yield points[:count]
+    size, scale = _meet(coords, across, on, errors, met, local, state, axes, n_rows, row)
+    doubt = CLEAR * errors[axes - 1]
+    if size == axes - 1:
+        state[2] += _simplicial(across, size, met, local, scale, point) <= doubt
+    elif size > 0:
+        state[2] += _open(across, axes - 1, met, size, local, below) <= doubt * scale
+    return size
+
+
+@kernel
+def descend(
+    coords: FloatArray,
+    on: BoolArray,
+    errors: FloatArray,
+    chosen: IntArray,
+    state: IntArray,
+    axes: int,
+    at: int,
+    n_rows: int,
+    row: int,
+) -> int:
+    """Choose one more row; return the next level, or this one if the flat belongs to another sequence."""
+    live, first = axes - at, coords.shape[2] - on.shape[1]
+    length = _restrict(coords[at], coords[at + 1], axes, live, first + row, first + n_rows)
+    error = max(float(errors[at]), float(errors[0]) / length)
+    if not _flat(coords[at + 1], live - 1, n_rows, row, error, on[at], on[at + 1], state):
+        return at
+    chosen[at + 1], errors[at + 1] = row, error
+    return at + 1

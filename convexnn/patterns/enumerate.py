@@ -1,27 +1,25 @@
 """All patterns of a data matrix."""
 
-import os
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from itertools import accumulate
-from math import comb
 
+import numba
 import numpy as np
 from numpy.typing import ArrayLike
 
 from convexnn._typing import FloatArray, WordArray
 from convexnn.exceptions import PatternBudgetError
 from convexnn.patterns._bits import interleaved, n_words, unique_rows
-from convexnn.patterns._cells import half_cells
+from convexnn.patterns._target import Target
 from convexnn.patterns.arrangement import Arrangement
 from convexnn.patterns.count import count_patterns
 from convexnn.patterns.pattern_set import PatternSet
+from convexnn.patterns.stream import new_rows, search_of, shrink, tasks
 from convexnn.patterns.witnesses import ResolutionError, ScaledData, check_data
 
 __all__ = ["enumerate_patterns"]
 
-_CHUNK = 20_000  # sequences of rows per task
-_EPS = float(np.finfo(np.float64).eps)
+_Part = tuple[slice, list[tuple[WordArray, FloatArray]], bool]
 
 
 def enumerate_patterns(X: ArrayLike, *, max_patterns: int = 2_000_000) -> PatternSet:
@@ -93,17 +91,46 @@ def all_cells(data: ScaledData, arrangement: Arrangement) -> tuple[WordArray, Fl
     """Return packed signs and user-scale witnesses of all cells, verified; opposite cells are neighbours."""
     if arrangement.rank == 0:
         return data.zero_bits, np.ones((1, data.n_features))
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
-        found = pool.map(lambda task: list(_half_cells(arrangement, *task)), _tasks(arrangement))
-        points = [batch @ arrangement.basis[:, : batch.shape[1]].T for batches in found for batch in batches]
-    return verified(data, np.concatenate(points))
+    target, chosen = Target.of(data, arrangement), list(tasks(arrangement))
+    ends = np.cumsum([2 * task[-1] for task in chosen]).tolist()
+    bits, generators = new_rows(data, ends[-1])
+
+    def fill(task: tuple[int, int, int, int], end: int) -> _Part:
+        search, first = search_of(target, arrangement, task), end - 2 * task[-1]
+        own = slice(first, first + search.fill(bits[first:end], generators[first:end]))
+        rest = []
+        # Where more rows meet in a line than needed, a task may have more cells than sequences.
+        while not search.finished:
+            more = new_rows(data, max(end - first, 4 * arrangement.n_hyperplanes))
+            shrink(*more, search.fill(*more))
+            rest.append(more)
+        return own, rest, search.proved
+
+    with ThreadPoolExecutor(numba.get_num_threads()) as pool:
+        parts = list(pool.map(fill, chosen, ends))
+    if any(own.stop != end or rest for (own, rest, _), end in zip(parts, ends, strict=True)):
+        bits = np.concatenate(
+            [piece for own, rest, _ in parts for piece in (bits[own], *(m[0] for m in rest))]
+        )
+        generators = np.concatenate(
+            [piece for own, rest, _ in parts for piece in (generators[own], *(m[1] for m in rest))]
+        )
+    if not all(proved for *_, proved in parts):
+        _check_distinct(bits)
+    shrink(bits, generators, len(bits))
+    return bits, generators
 
 
 def some_cells(arrangement: Arrangement) -> Iterator[FloatArray]:
     """Yield scaled witnesses of distinct half-cells, in batches, as the search finds them."""
-    for k in range(1, arrangement.rank + 1):
-        for points in _half_cells(arrangement, k, 1, max(2, arrangement.n_hyperplanes)):
-            yield points @ arrangement.basis[:, :k].T
+    own = ScaledData.of(arrangement.rows)
+    target = Target.of(own, Arrangement(arrangement.rows, np.diag(np.ldexp(1.0, own.exponents))))
+    for task in tasks(arrangement, 1):
+        search = search_of(target, arrangement, task)
+        while not search.finished:
+            bits, generators = new_rows(own, 8192 + 4 * arrangement.n_hyperplanes)
+            count = search.fill(bits, generators)
+            yield generators[:count:2] @ arrangement.basis.T
 
 
 def verified(data: ScaledData, scaled: FloatArray) -> tuple[WordArray, FloatArray]:
@@ -115,42 +142,26 @@ def verified(data: ScaledData, scaled: FloatArray) -> tuple[WordArray, FloatArra
         If the sign of a row at a witness is within rounding, or two cells are the same.
     """
     bits, certain = data.signs(scaled)
-    both = interleaved(bits, data.opposite(bits))
-    n_repeated = len(both) - len(unique_rows(both))
-    if not certain.all() or n_repeated:
+    if not certain.all():
         raise ResolutionError(
             f"The list of cells could not be verified: {np.count_nonzero(~certain)} of {len(bits)} witnesses "
-            f"are within rounding of a hyperplane and {n_repeated} cells were found twice. Rows of X are too "
-            "nearly dependent for float64. Centre and rescale the columns, or round X to fewer digits."
+            "are within rounding of a hyperplane. Rows of X are too nearly dependent for float64. Centre and "
+            "rescale the columns, or round X to fewer digits."
         )
+    both = interleaved(bits, data.opposite(bits))
+    _check_distinct(both)
     generators = data.unscaled(scaled, np.zeros(len(scaled), dtype=np.intp))
     return both, interleaved(generators, -generators)
 
 
-def _tasks(arrangement: Arrangement) -> Iterator[tuple[int, int, int]]:
-    """Yield (slice dimension, first, last) such that each holds about `_CHUNK` sequences of rows."""
-    m = arrangement.n_hyperplanes
-    for k in range(1, arrangement.rank + 1):
-        if k == 1:
-            yield 1, 1, m
-            continue
-        totals = accumulate(comb(m - 1 - first, k - 2) for first in range(1, m))
-        start, done = 1, 0
-        for first, total in enumerate(totals, start=1):
-            if total - done >= _CHUNK or first == m - 1:
-                yield k, start, first + 1
-                start, done = first + 1, total
-
-
-def _half_cells(arrangement: Arrangement, k: int, start: int, stop: int) -> Iterator[FloatArray]:
-    """Yield the coordinates of the half-cells of one task.
-
-    The slice of dimension k is the span of the first k axes; its cells off the span of the first k-1 axes
-    are the ones on the positive side of the last.
-    """
-    rows = arrangement.rows[:, :k]
-    rows = np.ascontiguousarray(rows / np.linalg.norm(rows, axis=1)[:, None])
-    return half_cells(rows, np.eye(k)[-1], start, stop, error=(arrangement.rank + 4) * _EPS)
+def _check_distinct(bits: WordArray) -> None:
+    """Raise ResolutionError if a pattern is repeated."""
+    n_repeated = len(bits) - len(unique_rows(bits))
+    if n_repeated:
+        raise ResolutionError(
+            f"The list of cells could not be verified: {n_repeated} cells were found twice. Rows of X are "
+            "too nearly dependent for float64. Centre and rescale the columns, or round X to fewer digits."
+        )
 
 
 def _short(number: int) -> str:

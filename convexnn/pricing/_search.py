@@ -228,9 +228,9 @@ def search(
     linear : ndarray of shape (r,)
         ``g0``.
     threshold : float
-        Cones whose bound is at most this, or ``(1 + tol) best[0]``, are settled.
+        Cones whose bound is at most this, or ``(1 + tol) best[0]``, or `slack`, are settled.
     slack : float
-        Added to every bound for rounding.
+        Added to bounds that are reported, for rounding.
     tol : float
     budget : int
         Most cones to visit.
@@ -264,15 +264,15 @@ def search(
         visited += 1
         cone, m = stack[top], int(sizes[top])
         _heights(cone, rows, listed[top], m, heights)
-        limit = max(threshold, (1.0 + tol) * best[0])
-        bound = slack + _bound(
+        limit = max(threshold, (1.0 + tol) * best[0], slack)
+        bound = _bound(
             cone,
             fixed[top],
             rows,
             weights,
             listed[top],
             m,
-            max(limit, slack),
+            limit,
             heights,
             corners,
             falling,
@@ -286,15 +286,15 @@ def search(
             sides,
             active,
         )
-        bounds[top] = min(bounds[top], bound)
-        if bounds[top] > limit:
+        bounds[top] = min(bounds[top], bound + slack)
+        if bound > limit:
             value = _value(fixed[top], rows, weights, listed[top], m, point)
             if value > best[0]:
                 size = math.sqrt((point * point).sum())
                 best[1:] = point / size
                 best[0] = value
                 limit = max(limit, (1.0 + tol) * value)
-        if bounds[top] <= limit or top + 1 == depth:
+        if bound <= limit or top + 1 == depth:
             record[1] = max(record[1], bounds[top])
             top -= 1
             continue

@@ -1,6 +1,8 @@
 """What pricing answers: bounds of the largest gain of a neuron."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+
+import numpy as np
 
 from convexnn._typing import FloatArray
 
@@ -25,6 +27,8 @@ class SupportBounds:
         Cells or boxes that were looked at.
     complete : bool
         Whether the search ended by itself and not at a limit.
+    others : ndarray of shape (m, d)
+        Other weights of large value that the search met, if it looks for several.
     """
 
     lower: float
@@ -33,3 +37,4 @@ class SupportBounds:
     sign: float
     n_nodes: int
     complete: bool
+    others: FloatArray = field(default_factory=lambda: np.empty((0, 0)))

@@ -43,7 +43,7 @@ import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from itertools import count
+from itertools import count, repeat
 
 import numpy as np
 
@@ -216,7 +216,9 @@ class _Search:
         self._open: list[tuple[float, int, int, FloatArray | None]] = [
             (-initial, next(self._order), key, None) for key in pricing.keys
         ]
-        self.lower, self.settled, self.n_visited, self.weights = 0.0, 0.0, 0, None
+        self.lower, self.settled, self.n_visited = 0.0, 0.0, 0
+        self.weights: FloatArray | None = None
+        self.met: list[FloatArray] = []
 
     @property
     def upper(self) -> float:
@@ -234,8 +236,8 @@ class _Search:
                     return False
                 size = _TASKS * n_threads if len(self._open) > _TASKS * n_threads else n_threads
                 tasks = [heapq.heappop(self._open) for _ in range(min(size, len(self._open)))]
-                for found in pool.map(lambda task: self._task(task, budget), tasks):
-                    self._add(found)
+                for found in pool.map(self._task, tasks, repeat(budget)):
+                    self._add(found, stop_above)
                 seconds = time.perf_counter() - began
                 budget = max(16, budget // 2) if seconds > _LONG else min(_BUDGET, 2 * budget)
         return not self._open
@@ -244,19 +246,15 @@ class _Search:
         bound, _, key, cone = -task[0], *task[1:]
         face = self._pricing.face(key)
         limit = max(self._threshold, (1 + self._tol) * self.lower)
-        best = np.concatenate([[self.lower], np.zeros(face.rows.shape[1])])
-        if bound <= limit:
-            return [_Found(key, best, bound, 0, np.empty((0, 0, 0)), np.empty(0))]
-        return [
-            self._below(face, key, root, bound, best, budget)
-            for root in (face.roots() if cone is None else cone[None])
-        ]
+        if bound <= limit + face.slack:
+            return [_Found(key, np.zeros(1), bound, 0, np.empty((0, 0, 0)), np.empty(0))]
+        roots = face.roots() if cone is None else cone[None]
+        return [self._below(face, key, root, bound, budget) for root in roots]
 
-    def _below(
-        self, face: _Face, key: int, cone: FloatArray, bound: float, best: FloatArray, budget: int
-    ) -> _Found:
+    def _below(self, face: _Face, key: int, cone: FloatArray, bound: float, budget: int) -> _Found:
         r = face.rows.shape[1]
         stack, bounds, record = np.empty((_DEPTH, r, r)), np.empty(_DEPTH), np.zeros(2)
+        best = np.concatenate([[self.lower], np.zeros(r)])
         left = search(
             np.ascontiguousarray(cone),
             bound,
@@ -272,15 +270,17 @@ class _Search:
             bounds,
             record,
         )
-        return _Found(key, best.copy(), record[1], int(record[0]), stack[:left].copy(), bounds[:left].copy())
+        return _Found(key, best, record[1], int(record[0]), stack[:left].copy(), bounds[:left].copy())
 
-    def _add(self, results: list[_Found]) -> None:
+    def _add(self, results: list[_Found], stop_above: float) -> None:
         for found in results:
             self.n_visited += found.visited
             self.settled = max(self.settled, found.settled)
-            if found.best[0] > self.lower and found.best[1:].any():
+            if found.best[1:].any():
                 weights = self._pricing.weights(found.key, found.best[1:])
                 value = abs(self._pricing.value(weights))
+                if value > stop_above:
+                    self.met.append(weights)
                 if value > self.lower:
                     self.lower, self.weights = value, weights
             for cone, bound in zip(found.cones, found.bounds.tolist(), strict=True):
@@ -343,6 +343,7 @@ def support_bounds(
         sign=math.copysign(1.0, pricing.value(weights)),
         n_nodes=run.n_visited,
         complete=complete,
+        others=np.array(run.met).reshape(-1, X.shape[1]),
     )
 
 

@@ -46,8 +46,9 @@ def choose_patterns(
     *,
     blocks_per_pattern: int,
     random_state: np.random.RandomState,
-) -> PatternChoice:
-    """Resolve the `patterns` option.
+    searchable: bool = False,
+) -> PatternChoice | None:
+    """Resolve the `patterns` option to a list.
 
     Parameters
     ----------
@@ -60,6 +61,13 @@ def choose_patterns(
         Blocks that the program has for each pattern.
     random_state : RandomState
         Used for sampling only.
+    searchable : bool
+        Whether the caller can do without a list.
+
+    Returns
+    -------
+    PatternChoice or None
+        None if `searchable` and with "auto" or "exact" more patterns exist than can be listed cheaply.
 
     Raises
     ------
@@ -73,11 +81,14 @@ def choose_patterns(
         return PatternChoice(_on_samples(option, data, original), complete=False)
     if not isinstance(option, str):
         return _sampled(data, int(option), random_state)
-    budget = _EXACT_ENTRIES if option == "exact" else _AUTO_ENTRIES
+    listed_to_solve = option == "exact" and not searchable
+    budget = _EXACT_ENTRIES if listed_to_solve else _AUTO_ENTRIES
     try:
         limit = min(_MOST_PATTERNS, max(1, budget // entries_per_pattern))
         return PatternChoice(enumerate_patterns(data, max_patterns=limit), complete=True)
     except PatternBudgetError as error:
+        if searchable:
+            return None
         if option == "exact":
             raise _too_many(error) from error
     with warnings.catch_warnings():

@@ -1,56 +1,21 @@
 """A training problem: samples, the networks allowed, and the convex program of both."""
 
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 from sklearn.utils import check_random_state
 
-from convexnn._typing import FloatArray, HiddenBias, IntArray, RandomState
-from convexnn.activations import Activation
-from convexnn.losses import Loss, encode_targets
+from convexnn._typing import RandomState
 from convexnn.networks import TwoLayerNetwork
 from convexnn.patterns import PatternSet
 from convexnn.programs.pattern_choice import PatternChoice, choose_patterns
 from convexnn.programs.reconstruct import network_from_blocks, network_weights
-from convexnn.programs.samples import merge_samples
-from convexnn.programs.two_layer import augment, two_layer_program
+from convexnn.programs.restricted import RestrictedPrograms
+from convexnn.programs.training_data import NetworkKind, TrainingData, encode_classes
+from convexnn.programs.two_layer import augment
 from convexnn_solvers import ConvexProgram, SolveResult
 
-__all__ = ["NetworkKind", "TrainingData", "TrainingProblem", "encode_classes", "training_problem"]
-
-
-@dataclass(frozen=True, eq=False)
-class TrainingData:
-    """Validated samples.
-
-    Attributes
-    ----------
-    X : ndarray of shape (n_samples, n_features)
-    targets : ndarray of shape (n_samples, K)
-        Encoded.
-    weight : ndarray of shape (n_samples,)
-        Non-negative, not all zero.
-    loss : Loss
-    classes : tuple or None
-        Labels of a classifier, sorted.
-    """
-
-    X: FloatArray
-    targets: FloatArray
-    weight: FloatArray
-    loss: Loss
-    classes: tuple[Any, ...] | None = None
-
-
-@dataclass(frozen=True, eq=False)
-class NetworkKind:
-    """Which networks are trained; fields as the parameters of `convexnn.ConvexMLPRegressor`."""
-
-    activation: Activation
-    patterns: str | int | PatternSet
-    hidden_bias: HiddenBias
-    fit_intercept: bool
+__all__ = ["NetworkKind", "TrainingData", "TrainingProblem", "as_seed", "encode_classes", "training_problem"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -104,13 +69,6 @@ class TrainingProblem:
         return "global" if certified else "patterns"
 
 
-def encode_classes(loss: Loss, indices: IntArray, n_classes: int) -> FloatArray:
-    """Encode class indices, shape (n,), as targets: one output for two classes, else one for each."""
-    if n_classes == 2:
-        return encode_targets(loss, 2 * indices - 1, 1)
-    return encode_targets(loss, indices, n_classes)
-
-
 def training_problem(
     data: TrainingData,
     kind: NetworkKind,
@@ -118,8 +76,8 @@ def training_problem(
     alpha: float,
     random_state: RandomState,
     previous: TwoLayerNetwork | None = None,
-) -> TrainingProblem:
-    """Choose the patterns and build the program.
+) -> TrainingProblem | None:
+    """Build the program over the patterns of a list, where the option `patterns` is one or can be made one.
 
     Parameters
     ----------
@@ -133,40 +91,41 @@ def training_problem(
 
     Returns
     -------
-    TrainingProblem
+    TrainingProblem or None
+        None where "auto" or "exact" means more patterns than can be listed cheaply, so that they have to be
+        searched for; with gated units or ``alpha = 0`` they cannot, and a list is used at any size.
 
     Raises
     ------
     PatternBudgetError
-        With all patterns asked for, if they are too many.
+        With all patterns asked for, if they have to be listed and are too many.
     ValueError
         If a given PatternSet belongs to other data, or data or modes do not fit.
     """
-    seen = augment(data.X, kind.hidden_bias)
-    samples = merge_samples(data.X, data.targets, data.weight)
-    distinct = augment(samples.X, kind.hidden_bias)
+    programs = RestrictedPrograms.of(data, kind, alpha)
     choice = choose_patterns(
         kind.patterns,
-        distinct,
-        seen,
+        programs.inputs,
+        augment(data.X, kind.hidden_bias),
         blocks_per_pattern=data.targets.shape[1] * (1 if kind.activation.gated else 2),
         random_state=check_random_state(_legacy(random_state)),
+        searchable=alpha > 0 and not kind.activation.gated,
     )
+    if choice is None:
+        return None
     if previous is not None and not choice.complete:
-        own = PatternSet.from_weights(distinct, network_weights(previous))
+        own = programs.patterns(network_weights(previous))
         choice = replace(choice, patterns=choice.patterns.union(own))
-    program = two_layer_program(
-        samples.X,
-        samples.targets,
-        choice.patterns,
-        alpha=alpha,
-        loss=data.loss,
-        activation=kind.activation,
-        hidden_bias=kind.hidden_bias,
-        fit_intercept=kind.fit_intercept,
-        sample_weight=samples.weight,
-    )
-    return TrainingProblem(data, kind, program, choice)
+    return TrainingProblem(data, kind, programs.program(choice.patterns), choice)
+
+
+def as_seed(random_state: RandomState) -> int:
+    """Return one integer for all that is to be drawn, so that order and processes do not matter."""
+    if isinstance(random_state, int | np.integer):
+        return int(random_state)
+    if isinstance(random_state, np.random.Generator):
+        return int(random_state.integers(2**31))
+    return int(check_random_state(random_state).randint(2**31 - 1))
 
 
 def _legacy(random_state: RandomState) -> int | np.random.RandomState | None:

@@ -7,15 +7,16 @@ from below (Pilanci and Ergen, ICML 2020, equation 5, restricted to the listed p
 """
 
 import math
+from typing import Protocol
 
 import numpy as np
 from scipy import linalg
 from scipy.optimize import minimize_scalar
 
 from convexnn_solvers._typing import BoolArray, FloatArray
-from convexnn_solvers.program import ConvexProgram
+from convexnn_solvers.program import ConvexProgram, Loss
 
-__all__ = ["dual_bound", "dual_value", "into_domain", "prices", "scaled_bound", "support"]
+__all__ = ["DualDomain", "dual_bound", "dual_value", "into_domain", "prices", "scaled_bound", "support"]
 
 _ROUNDING = 1e-13
 _MAX_BALANCE_STEPS = 200
@@ -23,7 +24,27 @@ _NEAR_END = 1e-7
 _ORTHOGONAL = 1e-9
 
 
-def dual_value(program: ConvexProgram, theta: FloatArray) -> float:
+class DualDomain(Protocol):
+    """What the dual of any problem with a convex loss and an optional intercept is made of."""
+
+    @property
+    def loss(self) -> Loss:
+        """Convex in the outputs."""
+
+    @property
+    def targets(self) -> FloatArray:
+        """Encoded targets, shape ``(n, K)``."""
+
+    @property
+    def sample_weight(self) -> FloatArray:
+        """Non-negative, shape ``(n,)``."""
+
+    @property
+    def fit_intercept(self) -> bool:
+        """Whether ``sum_i theta_i = 0`` is asked for."""
+
+
+def dual_value(program: DualDomain, theta: FloatArray) -> float:
     """``-sum_i s_i loss*(-theta_i / s_i)``; minus infinity outside the conjugate's domain."""
     return -program.loss.conjugate(-theta, program.targets, program.sample_weight)
 
@@ -84,7 +105,7 @@ def scaled_bound(program: ConvexProgram, theta: FloatArray, largest: float) -> t
     return scale * theta, value
 
 
-def into_domain(program: ConvexProgram, theta: FloatArray) -> FloatArray:
+def into_domain(program: DualDomain, theta: FloatArray) -> FloatArray:
     """Alternate projections on the conjugate's domain and, with an intercept, on zero column sums.
 
     The sums end at rounding level, or the zero point is returned, which is always feasible.

@@ -18,7 +18,7 @@ from convexnn import (
     ConvexMLPRegressorCV,
     enumerate_patterns,
 )
-from convexnn.paths import follow
+from convexnn.columns import training
 from convexnn_solvers import Status, solve
 
 ESTIMATORS = [ConvexMLPRegressorCV, ConvexMLPClassifierCV]
@@ -383,7 +383,7 @@ def stopped_after(monkeypatch, n_solves, status):
         object.__setattr__(result, "status", status if len(done) > n_solves else result.status)
         return result
 
-    monkeypatch.setattr(follow, "solve", stopping)
+    monkeypatch.setattr(training, "solve", stopping)
 
 
 def test_time_limit_of_a_fold(monkeypatch):

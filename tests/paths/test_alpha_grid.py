@@ -95,7 +95,7 @@ def test_constant_targets_need_no_neuron(loss, constant):
     case = draw_case(0, loss=loss)
     case = case.but(y=np.full_like(case.y, constant))
     assert alpha_max(case.program()) == 0
-    np.testing.assert_allclose(alpha_grid(case.program(), 4, 1e-3), [1, 0.1, 0.01, 0.001])
+    np.testing.assert_allclose(alpha_grid(alpha_max(case.program()), 4, 1e-3), [1, 0.1, 0.01, 0.001])
     assert solve(replace(case.program(), alpha=1e-6)).n_iter == 0
 
 
@@ -107,10 +107,10 @@ def test_small_variation_at_a_large_offset_counts():
 
 def test_grid():
     program = draw_case(0).program()
-    grid = alpha_grid(program, 7, 1e-2)
+    grid = alpha_grid(alpha_max(program), 7, 1e-2)
     assert grid[0] == alpha_max(program)
     np.testing.assert_allclose(grid[1:] / grid[:-1], 1e-2 ** (1 / 6))
-    assert alpha_grid(program, 1, 1e-2).tolist() == [alpha_max(program)]
+    assert alpha_grid(alpha_max(program), 1, 1e-2).tolist() == [alpha_max(program)]
 
 
 def test_given_alphas_are_sorted():

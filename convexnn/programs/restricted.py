@@ -1,15 +1,18 @@
 """The program over the patterns found so far, and how it grows and shrinks."""
 
 from dataclasses import dataclass
+from typing import cast
 
 import numpy as np
 
 from convexnn._typing import BoolArray, FloatArray
 from convexnn.networks import TwoLayerNetwork
 from convexnn.patterns import PatternSet
-from convexnn.programs import augment, blocks_from_network, two_layer_program
+from convexnn.programs.masked_design import MaskedDesign
+from convexnn.programs.reconstruct import blocks_from_network
 from convexnn.programs.samples import Samples, merge_samples
-from convexnn.programs.training import NetworkKind, TrainingData
+from convexnn.programs.training_data import NetworkKind, TrainingData
+from convexnn.programs.two_layer import augment, two_layer_program
 from convexnn_solvers import ConvexProgram, SolveResult
 
 __all__ = ["RestrictedPrograms"]
@@ -65,15 +68,36 @@ class RestrictedPrograms:
         return PatternSet.from_weights(self.inputs, weights[weights.any(axis=1)])
 
     def grown(
-        self, patterns: PatternSet, result: SolveResult, weights: FloatArray
+        self, program: ConvexProgram, result: SolveResult, weights: FloatArray
     ) -> tuple[PatternSet, tuple[FloatArray, FloatArray]]:
-        """Drop the patterns that a solution does not use, add those of `weights`; also where to start."""
+        """Drop a program's patterns that its solution does not use, add those of `weights` (m, d).
+
+        Returns
+        -------
+        patterns : PatternSet
+        start : tuple of ndarrays
+            The solution as a point of the program over these.
+        """
+        patterns = cast(MaskedDesign, program.design).patterns
         used = np.flatnonzero(result.blocks.any(axis=(0, 1, 3)))
-        larger = patterns.take(used).union(self.patterns(weights))
+        larger = patterns.take(used)
+        if weights.any():
+            larger = larger.union(self.patterns(weights))
+        if not len(larger):
+            larger = patterns.take([0])
         signs, outputs, _, d = result.blocks.shape
         blocks = np.zeros((signs, outputs, len(larger), d))
         blocks[:, :, : len(used)] = result.blocks[:, :, used]
         return larger, (blocks, result.intercept)
+
+    def gain(self, theta: FloatArray) -> tuple[FloatArray, FloatArray]:
+        """Return t (n,) and g0 (d,) with ``theta . phi(X u) = g0 . u + sum_i t_i max(x_i . u, 0)``.
+
+        The sum of theta (n,) is taken as zero where the bias has no norm.
+        """
+        phi = self.kind.activation
+        linear = np.where(self.penalized, phi.off * (theta @ self.inputs), 0.0)
+        return (phi.on - phi.off) * theta, linear
 
     def start(self, program: ConvexProgram, network: TwoLayerNetwork) -> tuple[FloatArray, FloatArray]:
         """Return the point of a program that has all patterns of a network."""

@@ -1,0 +1,270 @@
+r"""Upper bounds of ``H(theta) = max {|theta . phi(X~ u)| : |u| <= 1}`` by the methods of `convexnn.pricing`.
+
+With ``phi(t) = off t + (on - off) max(t, 0)`` and ``r = off / (on - off)``
+
+    H = |on - off| max_u |r X~'theta . u + sum_i theta_i max(x~_i . u, 0)|,
+
+which leaves ``theta`` itself, whose sums are exact, in front of the ReLU; only ``r X~'theta`` is rounded, and
+what that may change is added. Equal rows of ``X~`` are merged, which adds their thetas without error.
+
+For K outputs a neuron gains ``|g|_2`` for each unit of its norms, ``g = (theta_k . phi(X~ u))_k``. That is
+at most ``sqrt(sum_k H_k^2)``. Where g lies in a plane (two outputs, or three whose thetas sum to zero in
+each sample, as those of softmax do) one of N unit vectors v at equal angles in a half plane has ``|v . g| >=
+cos(pi / 2N) |g|``, hence ``|g| <= max_v H(theta v) / cos(pi / 2N)``, which is sharp up to one percent. The
+columns ``theta v`` are made exact again; what that changes is added with `CertificationProblem.reach`, as
+they sum to zero where those of ``theta`` do.
+"""
+
+import math
+import time
+from dataclasses import dataclass
+from functools import cached_property
+from importlib import import_module
+from typing import Any, Protocol, cast
+
+import numpy as np
+
+from convexnn._typing import BoolArray, FloatArray
+from convexnn.certificates.exact_dual import exact_sums
+from convexnn.certificates.problem import CertificationProblem
+from convexnn.losses import Softmax
+from convexnn.patterns import count_patterns
+from convexnn.patterns.witnesses import ResolutionError
+from convexnn.pricing.bounds import SupportBounds
+
+__all__ = ["METHODS", "Price", "Pricing"]
+
+_EPS = float(np.finfo(np.float64).eps)
+_FEW_CELLS = 20_000
+_AUTO_SECONDS = 30.0
+_LARGEST_RANK = 14
+_N_ANGLES = 12
+_COSINE = math.cos(0.5 * math.pi / _N_ANGLES)
+
+
+class _Method(Protocol):
+    def __call__(
+        self,
+        X: FloatArray,
+        t: FloatArray,
+        *,
+        linear: FloatArray | None = None,
+        penalized: BoolArray | None = None,
+        threshold: float = 0.0,
+        time_limit: float | None = None,
+    ) -> SupportBounds: ...
+
+
+# Loaded on use: their kernels and solvers are not needed for importing the package.
+_TABLE = {
+    "enumeration": ("convexnn.pricing.enumeration", "enumerate_support"),
+    "branch_and_bound": ("convexnn.pricing.branch_and_bound", "support_bounds"),
+    "closed_form": ("convexnn.pricing.relaxations", "closed_form"),
+    "semidefinite": ("convexnn.pricing.relaxations", "semidefinite"),
+}
+METHODS = ("auto", *_TABLE)
+
+
+def _function(method: str) -> _Method:
+    module, name = _TABLE[method]
+    return cast(_Method, getattr(import_module(module), name))
+
+
+@dataclass(frozen=True, eq=False)
+class Price:
+    """Bound of the largest gain of a neuron.
+
+    Attributes
+    ----------
+    upper : float
+        Certainly not below ``H(theta)``.
+    lower : float
+        The largest gain that was found for one output.
+    neurons : ndarray of shape (m, d)
+        Weights of neurons with large gains, in the coordinates of ``X~``.
+    method : str
+        What gave `upper`.
+    complete : bool
+        Whether no search was cut short.
+    """
+
+    upper: float
+    lower: float
+    neurons: FloatArray
+    method: str
+    complete: bool
+
+
+class Pricing:
+    """Prices dual points of one problem by one method.
+
+    Parameters
+    ----------
+    problem : CertificationProblem
+    method : {"auto", "enumeration", "branch_and_bound", "closed_form", "semidefinite"}
+        "auto" lists the cells if they are few, else tries the closed form, branch and bound where the rank is
+        small, and then the semidefinite relaxation, and takes the least bound.
+    """
+
+    def __init__(self, problem: CertificationProblem, method: str = "auto") -> None:
+        self.problem = problem
+        self.method = method
+        rows, index = np.unique(problem.inputs + 0.0, axis=0, return_inverse=True)
+        self.rows, self._index = np.ascontiguousarray(rows), index.ravel()
+
+    @cached_property
+    def rank(self) -> int:
+        """Rank of ``X~``, as floating point sees it."""
+        return int(np.linalg.matrix_rank(self.rows))
+
+    def __call__(self, theta: FloatArray, *, threshold: float, deadline: float = math.inf) -> Price:
+        """Bound the largest gain.
+
+        Parameters
+        ----------
+        theta : ndarray of shape (n, K)
+            From `exact_point`.
+        threshold : float
+            Bounds at or below it need not be tightened.
+        deadline : float
+            Of `time.perf_counter`; a valid bound is returned in any case.
+
+        Returns
+        -------
+        Price
+        """
+        K = theta.shape[1]
+        if K == 1:
+            bounds, name = self._price(theta[:, 0], threshold, deadline)
+            neurons = bounds.weights[None]
+            return Price(bounds.upper, bounds.lower, neurons, name, bounds.complete)
+        vectors = self._vectors(K)
+        columns, slack, level = theta, np.zeros(K), 0.0
+        if vectors is not None:
+            columns, slack = self._projected(theta, vectors)
+            level = max(0.0, threshold * _COSINE - float(slack.max()))
+        # Of several outputs only the sum of squares is compared, so that no single bound may stay loose.
+        found = [self._price(column, level, deadline) for column in columns.T]
+        uppers = [bounds.upper + rest for (bounds, _), rest in zip(found, slack, strict=True)]
+        upper = math.hypot(*uppers) if vectors is None else max(uppers) / _COSINE
+        return Price(
+            upper * (1 + 64 * K * _EPS),
+            max(bounds.lower for bounds, _ in found),
+            np.stack([bounds.weights for bounds, _ in found]),
+            ", ".join(dict.fromkeys(name for _, name in found)),
+            all(bounds.complete for bounds, _ in found),
+        )
+
+    def _vectors(self, K: int) -> FloatArray | None:
+        """Return unit vectors at equal angles in the plane of the gains, (K, N), if they lie in one."""
+        if K == 2:
+            plane = np.eye(2)
+        elif K == 3 and isinstance(self.problem.loss, Softmax):
+            plane = np.array([[1.0, 1.0], [-1.0, 1.0], [0.0, -2.0]]) / np.sqrt([2.0, 6.0])
+        else:
+            return None
+        angles = np.pi * np.arange(_N_ANGLES) / _N_ANGLES
+        return np.asarray(plane @ np.stack([np.cos(angles), np.sin(angles)]))
+
+    def _projected(self, theta: FloatArray, vectors: FloatArray) -> tuple[FloatArray, FloatArray]:
+        """Return ``theta v`` with exact sums for each vector, and what to add to the gains of these."""
+        phi = self.problem.activation
+        projected = theta @ vectors
+        exact = exact_sums(projected, zero=self.problem.fit_intercept)
+        moved = np.abs(exact - projected) + 8 * _EPS * (np.abs(theta) @ np.abs(vectors))
+        steepest = max(abs(phi.on), abs(phi.off)) * (1 + 4 * (len(theta) + 4) * _EPS)
+        return exact, np.asarray(steepest * (moved.T @ self.problem.reach))
+
+    def _price(self, theta: FloatArray, threshold: float, deadline: float) -> tuple[SupportBounds, str]:
+        phi = self.problem.activation
+        t = np.zeros(len(self.rows))
+        np.add.at(t, self._index, theta)
+        used = t != 0
+        rows, t = self.rows[used], t[used]
+        slope = phi.on - phi.off
+        total = rows.T @ t
+        if self.problem.hidden_bias == "free":
+            total[-1] = 0.0
+        error = 2 * (len(t) + 4) * _EPS * float(np.linalg.norm(np.abs(rows).T @ np.abs(t)))
+        if slope == 0 or not used.any():
+            return _linear_bounds(phi.on * total, abs(phi.on) * error, self.problem.penalized), "closed form"
+        ratio = phi.off / slope
+        arguments: dict[str, Any] = {
+            "linear": ratio * total if ratio else None,
+            "penalized": None if self.problem.penalized.all() else self.problem.penalized,
+            "threshold": threshold / abs(slope),
+        }
+        bounds, name = self._search(rows, t, arguments, deadline)
+        scale = abs(slope) * (1 + 4 * _EPS)
+        upper = scale * (bounds.upper + abs(ratio) * error) if ratio else scale * bounds.upper
+        sign = math.copysign(1.0, slope) * bounds.sign
+        return (
+            SupportBounds(
+                abs(slope) * bounds.lower, upper, bounds.weights, sign, bounds.n_nodes, bounds.complete
+            ),
+            name,
+        )
+
+    def _search(
+        self, rows: FloatArray, t: FloatArray, arguments: dict[str, Any], deadline: float
+    ) -> tuple[SupportBounds, str]:
+        """Run the chosen method, or those that "auto" stands for."""
+        if self.method != "auto":
+            bounds = _function(self.method)(rows, t, time_limit=_left(deadline), **arguments)
+            return bounds, self.method.replace("_", " ")
+        best, name = _function("closed_form")(rows, t, time_limit=_left(deadline), **arguments), "closed form"
+        for method, share in self._plan():
+            if best.upper <= max(arguments["threshold"], best.lower * (1 + 1e-12)):
+                break
+            left = _left(min(deadline, time.perf_counter() + _AUTO_SECONDS), share)
+            try:
+                bounds = _function(method)(rows, t, time_limit=left, **arguments)
+            except ResolutionError:  # cells too thin for a list of them; the other methods need none
+                continue
+            best, name = _better(best, name, bounds, method.replace("_", " "))
+        return best, name
+
+    def _plan(self) -> list[tuple[str, float]]:
+        """Methods of "auto" in their order, with the share of the remaining time that each may take."""
+        n = max(1, len(self.rows))
+        # With a free bias the cells of the rows' differences are listed, once for each row.
+        free = self.problem.hidden_bias == "free"
+        cells = n * count_patterns(n, max(0, self.rank - 1)) if free else count_patterns(n, self.rank)
+        if cells <= _FEW_CELLS:
+            return [("enumeration", 0.5), ("branch_and_bound", 0.7), ("semidefinite", 1.0)]
+        if self.rank <= _LARGEST_RANK:
+            return [("branch_and_bound", 0.7), ("semidefinite", 1.0)]
+        return [("semidefinite", 0.5), ("branch_and_bound", 1.0)]
+
+
+def _left(deadline: float, share: float = 1.0) -> float | None:
+    """Return the seconds of a method, None without a deadline."""
+    if math.isinf(deadline):
+        return None
+    return max(0.0, share * (deadline - time.perf_counter()))
+
+
+def _better(
+    first: SupportBounds, first_name: str, second: SupportBounds, second_name: str
+) -> tuple[SupportBounds, str]:
+    """Join two answers to the same question: the larger lower and the smaller upper bound."""
+    attained = first if first.lower >= second.lower else second
+    proved, name = (first, first_name) if first.upper <= second.upper else (second, second_name)
+    return (
+        SupportBounds(
+            attained.lower,
+            max(proved.upper, attained.lower),
+            attained.weights,
+            attained.sign,
+            first.n_nodes + second.n_nodes,
+            first.complete and second.complete,
+        ),
+        name,
+    )
+
+
+def _linear_bounds(total: FloatArray, error: float, penalized: BoolArray) -> SupportBounds:
+    """Bounds of a linear gain."""
+    norm = float(np.linalg.norm(total[penalized]))
+    weights = np.where(penalized, total / (norm or 1.0), 0.0)
+    return SupportBounds(norm, norm * (1 + 8 * _EPS) + error, weights, 1.0, 0, True)

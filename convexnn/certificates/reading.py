@@ -1,0 +1,147 @@
+"""What users ask certificates for, read into a network and what the object says about its training."""
+
+import sys
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from convexnn._typing import FloatArray, HiddenBias
+from convexnn.losses import Loss
+from convexnn.networks import TwoLayerNetwork
+
+__all__ = ["Subject", "read_subject"]
+
+_WANTED = (
+    "a fitted estimator of convexnn, a fitted MLPRegressor or MLPClassifier, a torch.nn.Sequential(Linear, "
+    "ReLU or LeakyReLU, Linear), a TwoLayerNetwork, or a tuple of arrays: (hidden, output), (hidden, "
+    "hidden bias, output) or (hidden, hidden bias, output, output bias)"
+)
+
+
+@dataclass(frozen=True, eq=False)
+class Subject:
+    """A network with what its object says of its training; None where it says nothing.
+
+    Attributes
+    ----------
+    network : TwoLayerNetwork
+    alpha : float or None
+    loss : str, Loss or None
+    hidden_bias : {"penalized", "free", "none"} or None
+    fit_intercept : bool or None
+    class_weight : dict, "balanced" or None
+        Of an estimator; multiplies the sample weights.
+    dual_point : ndarray or None
+        Of the estimator's own program, over its distinct samples.
+    """
+
+    network: TwoLayerNetwork
+    alpha: float | None = None
+    loss: str | Loss | None = None
+    hidden_bias: HiddenBias | None = None
+    fit_intercept: bool | None = None
+    class_weight: Any = None
+    dual_point: FloatArray | None = None
+
+
+def read_subject(network: Any) -> Subject:
+    """Read any of the accepted objects.
+
+    Parameters
+    ----------
+    network : object
+        See `convexnn.certify`.
+
+    Returns
+    -------
+    Subject
+
+    Raises
+    ------
+    ValueError, TypeError
+        If the object is another one, is not fitted, or has a gated activation or layers of other kinds.
+    """
+    if isinstance(network, TwoLayerNetwork):
+        subject = Subject(network, hidden_bias=network.hidden_bias)
+    elif isinstance(network, tuple):
+        subject = _read_arrays(network)
+    elif _is_torch(network):
+        read = TwoLayerNetwork.from_torch(network)
+        first, _, last = network
+        says_none: HiddenBias | None = "none" if first.bias is None else None
+        subject = Subject(read, hidden_bias=says_none, fit_intercept=last.bias is not None)
+    elif any(kind.__module__.startswith("convexnn.") for kind in type(network).__mro__):
+        subject = _read_own(network)
+    elif type(network).__module__.startswith("sklearn.") or hasattr(network, "get_params"):
+        subject = _read_sklearn(network)
+    else:
+        raise TypeError(f"certify needs {_WANTED}. Got {type(network).__name__} instead.")
+    if subject.network.activation.gated:
+        raise ValueError(
+            "certify needs relu, leaky relu or absolute value. Got the gated activation "
+            f"{subject.network.activation.name!r}, whose optimum depends on the gates that are allowed; the "
+            "gap of its convex program is in the estimator's dual_gap_."
+        )
+    return subject
+
+
+def _is_torch(network: Any) -> bool:
+    torch = sys.modules.get("torch")
+    return torch is not None and isinstance(network, torch.nn.Module)
+
+
+def _read_arrays(arrays: tuple[Any, ...]) -> Subject:
+    if len(arrays) not in (2, 3, 4):
+        raise ValueError(
+            f"A tuple of arrays must have 2, 3 or 4 entries, one of the forms of {_WANTED}. "
+            f"Got {len(arrays)}."
+        )
+    hidden, output = np.asarray(arrays[0], dtype=np.float64), arrays[1 if len(arrays) == 2 else 2]
+    hidden_bias = arrays[1] if len(arrays) > 2 else None
+    output_bias = arrays[3] if len(arrays) == 4 else None
+    weights = np.asarray(output, dtype=np.float64)
+    weights = weights[:, None] if weights.ndim == 1 else weights
+    if hidden.ndim != 2 or weights.ndim != 2:
+        raise ValueError(
+            "Weight arrays must have the shapes (d, m) and (m,) or (m, k). "
+            f"Got {hidden.shape} and {np.shape(output)}."
+        )
+    network = TwoLayerNetwork(
+        hidden,
+        np.zeros(hidden.shape[1]) if hidden_bias is None else hidden_bias,
+        weights,
+        np.zeros(weights.shape[1]) if output_bias is None else np.atleast_1d(output_bias),
+    )
+    return Subject(
+        network,
+        hidden_bias="none" if hidden_bias is None else None,
+        fit_intercept=output_bias is not None,
+    )
+
+
+def _read_own(estimator: Any) -> Subject:
+    network = getattr(estimator, "network_", None)
+    if not isinstance(network, TwoLayerNetwork):
+        raise ValueError(
+            f"certify needs a fitted estimator with one hidden layer. Got {type(estimator).__name__} without "
+            "network_; call fit first."
+        )
+    result = getattr(estimator, "result_", None)
+    return Subject(
+        network,
+        float(getattr(estimator, "alpha_", getattr(estimator, "alpha", np.nan))),
+        estimator.loss,
+        network.hidden_bias,
+        bool(estimator.fit_intercept),
+        getattr(estimator, "class_weight", None),
+        None if result is None else result.dual_point,
+    )
+
+
+def _read_sklearn(mlp: Any) -> Subject:
+    network = TwoLayerNetwork.from_sklearn(mlp)
+    loss = "squared_error" if network.classes is None else "log_loss"
+    if network.classes is not None and network.n_outputs > 1:
+        loss = "softmax"
+    return Subject(network, float(mlp.alpha), loss, "free", True)

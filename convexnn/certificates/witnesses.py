@@ -1,0 +1,161 @@
+"""Neurons whose addition improves a network."""
+
+from dataclasses import replace
+
+import numpy as np
+from scipy.optimize import minimize_scalar
+
+from convexnn._typing import FloatArray
+from convexnn.certificates.certificate import Witness
+from convexnn.certificates.problem import CertificationProblem
+from convexnn.networks import TwoLayerNetwork
+from convexnn.pricing.local_ascent import local_maxima
+
+__all__ = ["find_witness", "gains", "local_neurons"]
+
+_MOST_TRIED = 12
+_N_STARTS = 48
+
+
+def find_witness(
+    problem: CertificationProblem, network: TwoLayerNetwork, neurons: FloatArray, objective: float
+) -> Witness | None:
+    """Return the best addition of one neuron that was found, or None if none lowers the objective.
+
+    A neuron ``(u, a)`` of unit norms, added with weight e, changes ``F`` by
+    ``L(f + e phi(X~ u) a) - L(f) + alpha e``, which is convex in e; it falls at first if the gain of u at the
+    gradient exceeds alpha.
+
+    Parameters
+    ----------
+    problem : CertificationProblem
+    network : TwoLayerNetwork
+    neurons : ndarray of shape (m, d)
+        Weights to try, in the coordinates of ``X~``; local ascents add more.
+    objective : float
+        ``F`` of the network.
+
+    Returns
+    -------
+    Witness or None
+        Its objective is recomputed from the weights and below `objective`.
+    """
+    outputs = network.outputs(problem.X)
+    theta = -problem.loss.gradient(outputs, problem.targets, problem.sample_weight)
+    candidates = np.vstack([neurons, local_neurons(problem, theta)])
+    norms = np.linalg.norm(candidates[:, problem.penalized], axis=1)
+    candidates = candidates[norms > 0] / norms[norms > 0, None]
+    layers = problem.activation(problem.inputs @ candidates.T)
+    gains = theta.T @ layers
+    size = np.linalg.norm(gains, axis=0)
+    order = np.argsort(-size)[:_MOST_TRIED]
+    best: Witness | None = None
+    for j in order[size[order] > problem.alpha]:
+        direction = gains[:, j] / size[j]
+        amount = _best_amount(problem, outputs, np.outer(layers[:, j], direction))
+        found = _with_neuron(problem, network, candidates[j], direction, amount)
+        if found.objective < (objective if best is None else best.objective):
+            best = found
+    return best
+
+
+def gains(problem: CertificationProblem, theta: FloatArray, neurons: FloatArray) -> FloatArray:
+    """Return ``|theta_k . phi(X~ u)| / |u|`` for each neuron and output.
+
+    Parameters
+    ----------
+    problem : CertificationProblem
+    theta : ndarray of shape (n, K)
+    neurons : ndarray of shape (m, d)
+        In the coordinates of ``X~``.
+
+    Returns
+    -------
+    ndarray of shape (m, K)
+        Zero for neurons of norm zero.
+    """
+    norms = np.linalg.norm(neurons[:, problem.penalized], axis=1)
+    size = np.abs(problem.activation(problem.inputs @ neurons.T).T @ theta)
+    return np.asarray(np.divide(size, norms[:, None], out=np.zeros_like(size), where=norms[:, None] > 0))
+
+
+def local_neurons(problem: CertificationProblem, theta: FloatArray) -> FloatArray:
+    """Return weights with locally largest gains for one output each.
+
+    Parameters
+    ----------
+    problem : CertificationProblem
+    theta : ndarray of shape (n, K)
+        With the sign of ``-gradient``.
+
+    Returns
+    -------
+    ndarray of shape (m, d)
+        Distinct, in the coordinates of ``X~``.
+    """
+    phi, inputs = problem.activation, problem.inputs
+    free = problem.hidden_bias == "free"
+    found = []
+    for column in theta.T:
+        # Kinks are the only biases that count where sums vanish; elsewhere they are still good ones.
+        t = column - column.mean() if free else column
+        linear = phi.off * (inputs.T @ t)
+        if free:
+            linear[-1] = 0.0
+        weights, _ = local_maxima(
+            inputs,
+            (phi.on - phi.off) * t,
+            linear=linear,
+            penalized=None if problem.penalized.all() else problem.penalized,
+            n_starts=_N_STARTS,
+        )
+        distinct = np.unique(np.round(weights.T, 9), axis=0, return_index=True)[1]
+        found.append(weights.T[np.sort(distinct)])
+    return np.vstack(found)
+
+
+def _best_amount(problem: CertificationProblem, outputs: FloatArray, change: FloatArray) -> float:
+    """Minimise the convex ``e -> L(outputs + e change) + alpha e`` over ``e > 0``."""
+
+    def value(amount: float) -> float:
+        return (
+            problem.loss.value(outputs + amount * change, problem.targets, problem.sample_weight)
+            + problem.alpha * amount
+        )
+
+    spread = float(np.abs(outputs).max(initial=0.0) + np.abs(problem.targets).max(initial=0.0))
+    end = 1e-9 * spread / max(float(np.abs(change).max(initial=0.0)), 1e-300)
+    for _ in range(100):
+        if value(2 * end) >= value(end):
+            break
+        end *= 2
+    found = minimize_scalar(value, bounds=(0.0, 2 * end), method="bounded", options={"xatol": 1e-9 * end})
+    return float(found.x)
+
+
+def _with_neuron(
+    problem: CertificationProblem,
+    network: TwoLayerNetwork,
+    unit: FloatArray,
+    direction: FloatArray,
+    amount: float,
+) -> Witness:
+    """Add the neuron of this size, its norms balanced, and recompute the objective."""
+    root = np.sqrt(amount)
+    weights = root * (unit if problem.hidden_bias == "none" else unit[:-1])
+    bias = 0.0 if problem.hidden_bias == "none" else float(root * unit[-1])
+    output_weights = root * direction
+    larger = replace(
+        network,
+        hidden_weights=np.column_stack([network.hidden_weights, weights]),
+        hidden_biases=np.append(network.hidden_biases, bias),
+        output_weights=np.vstack([network.output_weights, output_weights]),
+    )
+    objective = larger.objective(
+        problem.X,
+        problem.targets,
+        alpha=problem.alpha,
+        loss=problem.loss,
+        sample_weight=problem.sample_weight,
+    )
+    return Witness(weights, bias, output_weights, objective, larger)

@@ -1,0 +1,430 @@
+r"""Newton descent on the training objective of a two-layer network, as a non-convex problem.
+
+With output weights balanced away, neurons ``u_j`` of sign ``s_j`` on output ``k_j`` have the objective ::
+
+    F = L(sum_j s_j phi(X u_j) e_{k_j} + c) + alpha sum_j |u_j|.
+
+Neurons cross from cell to cell freely. The optimum has neurons on hyperplanes ``x_i . u_j = 0``, where
+``phi`` has its kink and methods for smooth functions stall. So ``phi`` is rounded off within a width that
+shrinks while the descent goes on; a kink that holds its neuron is a curvature of the model then. The model is
+the Gauss-Newton one with the curvature of the norms and of such kinks. Wide roundings first also lead to
+better optima.
+"""
+
+import math
+import time
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+import numpy as np
+from scipy.linalg import LinAlgError, cho_factor, cho_solve, solve_triangular
+
+from convexnn._jit import kernel
+from convexnn._typing import BoolArray, FloatArray, IntArray
+from convexnn.activations import Activation
+from convexnn.losses import Loss
+from convexnn.patterns import pack_bits
+
+__all__ = ["Descent", "Neurons", "Objective", "merged", "random_neurons"]
+
+# Widths within which kinks are rounded off, relative to the norms of row and neuron.
+_FIRST_WIDTH, _LEAST_WIDTH, _NARROWING = 0.3, 1e-3, 0.3
+# Damping relative to the diagonal of the model. A light one lets the first steps reverse most neurons.
+_LEAST_DAMPING, _FIRST_DAMPING, _MOST_DAMPING = 1e-7, 1.0, 1e6
+_SETTLED_WIDTH, _SETTLED_DAMPING = 0.03, 1e-2
+_INTERCEPT_DAMPING, _LEAST_SHARE = 1e-6, 1e-12
+# Line searches: sufficient decrease, halvings, a step so short that the damping grows.
+_SUFFICIENT, _MAX_HALVINGS, _SHORT = 1e-4, 7, 0.2
+_VANISHED = 1e-7
+# Of a loss, relative to its largest: where all samples are on straight pieces a step needs some length.
+_LEAST_CURVATURE = 1e-6
+_FIRST_SHARE = 0.2
+# Rows at a time, and entries of a batch of whitened data.
+_CHUNK, _ENTRIES = 2048, 4_000_000
+_TINY = float(np.finfo(np.float64).tiny)
+
+
+@dataclass(frozen=True, eq=False)
+class Neurons:
+    """A network with balanced weights: neuron ``j`` adds ``signs[j] phi(X weights[j])`` to one output.
+
+    Attributes
+    ----------
+    weights : ndarray of shape (m, d)
+    signs : ndarray of shape (m,)
+        Of -1 and 1.
+    outputs : ndarray of int, shape (m,)
+    intercept : ndarray of shape (K,)
+    """
+
+    weights: FloatArray
+    signs: FloatArray
+    outputs: IntArray
+    intercept: FloatArray
+
+    def __len__(self) -> int:
+        """Return the number of neurons."""
+        return len(self.weights)
+
+    def take(self, which: IntArray | BoolArray) -> "Neurons":
+        """Return some of the neurons."""
+        return replace(
+            self, weights=self.weights[which], signs=self.signs[which], outputs=self.outputs[which]
+        )
+
+    def joined(self, other: "Neurons") -> "Neurons":
+        """Return the neurons of both, with the intercept of this one."""
+        return Neurons(
+            np.vstack([self.weights, other.weights]),
+            np.concatenate([self.signs, other.signs]),
+            np.concatenate([self.outputs, other.outputs]),
+            self.intercept,
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class Objective:
+    """Data of the objective.
+
+    Attributes
+    ----------
+    X : ndarray of shape (n, d)
+        As the hidden layer sees it.
+    targets : ndarray of shape (n, K)
+    weight : ndarray of shape (n,)
+    loss : Loss
+        Smooth, for descents.
+    alpha : float
+    activation : Activation
+        Not gated.
+    penalized : ndarray of bool, shape (d,)
+    fit_intercept : bool
+    """
+
+    X: FloatArray
+    targets: FloatArray
+    weight: FloatArray
+    loss: Loss
+    alpha: float
+    activation: Activation
+    penalized: BoolArray
+    fit_intercept: bool
+
+    def norms(self, weights: FloatArray) -> FloatArray:
+        """Norms over the penalised coordinates, (m, d) -> (m,)."""
+        norms: FloatArray = np.linalg.norm(weights * self.penalized, axis=1)
+        return norms
+
+    def layer_outputs(self, neurons: Neurons) -> FloatArray:
+        """``f`` of shape (n, K)."""
+        products = self.X @ neurons.weights.T
+        return self.rounded_outputs(neurons, products, products, 0.0, np.zeros(len(neurons)))
+
+    def rounded_outputs(
+        self, neurons: Neurons, products: FloatArray, change: FloatArray, length: float, width: FloatArray
+    ) -> FloatArray:
+        """``f`` at ``X u = products + length * change``, the activation rounded off within a width.
+
+        The kink of neuron ``j`` at row ``i`` is a parabola within ``width[j] |x_i|``.
+        """
+        outputs = np.tile(neurons.intercept, (len(self.X), 1))
+        slopes = (self.activation.on, self.activation.off)
+        _add_layer(
+            products, change, length, width, self.row_norms, neurons.signs, neurons.outputs, slopes, outputs
+        )
+        return outputs
+
+    def part(self, rows: IntArray) -> "Objective":
+        """Return the objective of some samples, their weights raised to make up for the others."""
+        weight = self.weight[rows] * (self.weight.sum() / self.weight[rows].sum())
+        return replace(self, X=self.X[rows], targets=self.targets[rows], weight=weight)
+
+    @cached_property
+    def row_norms(self) -> FloatArray:
+        """Norms of the rows."""
+        return np.asarray(np.linalg.norm(self.X, axis=1))
+
+    def penalty(self, neurons: Neurons) -> float:
+        """``alpha sum_j |u_j|``."""
+        return self.alpha * float(self.norms(neurons.weights).sum())
+
+    def fit(self, outputs: FloatArray) -> float:
+        """``L(f)``."""
+        return self.loss.value(outputs, self.targets, self.weight)
+
+    def value(self, neurons: Neurons) -> float:
+        """``F``."""
+        return self.fit(self.layer_outputs(neurons)) + self.penalty(neurons)
+
+    def gradient(self, outputs: FloatArray) -> FloatArray:
+        """Gradient of ``L``, (n, K)."""
+        return self.loss.gradient(outputs, self.targets, self.weight)
+
+    def curvature(self, outputs: FloatArray) -> FloatArray:
+        """Diagonal second derivatives of ``L``, (n, K); outputs are treated as if they were separate."""
+        bend = np.diagonal(self.loss.curvature(outputs, self.targets, self.weight), axis1=1, axis2=2)
+        least = _LEAST_CURVATURE * self.loss.smoothness if self.loss.is_smooth else 0.0
+        return np.maximum(bend, least * self.weight[:, None])
+
+    def empty(self) -> Neurons:
+        """Return the best network without neurons."""
+        d, n_outputs = self.X.shape[1], self.targets.shape[1]
+        intercept = np.zeros(n_outputs)
+        if self.fit_intercept:
+            zero = np.zeros(self.targets.shape)
+            intercept = self.loss.optimal_intercept(zero, self.targets, self.weight)
+        return Neurons(np.zeros((0, d)), np.zeros(0), np.zeros(0, dtype=np.intp), intercept)
+
+
+@kernel
+def _add_layer(
+    products: FloatArray,
+    change: FloatArray,
+    length: float,
+    width: FloatArray,
+    row_norms: FloatArray,
+    signs: FloatArray,
+    outputs: IntArray,
+    slopes: tuple[float, float],
+    total: FloatArray,
+) -> None:
+    """Add ``signs[j] phi(products + length * change)`` to column ``outputs[j]`` of `total`.
+
+    Within ``w = width[j] * row_norms[i]`` of zero the kink is replaced by a parabola.
+    """
+    n, m = products.shape
+    on, off = slopes
+    bend = on - off
+    for i in range(n):
+        for j in range(m):
+            t = products[i, j] + length * change[i, j]
+            w = width[j] * row_norms[i]
+            if t >= w:
+                value = on * t
+            elif t <= -w:
+                value = off * t
+            else:
+                value = off * t + bend * (t + w) * (t + w) / (4.0 * w)
+            total[i, outputs[j]] += signs[j] * value
+
+
+def random_neurons(objective: Objective, n_neurons: int, rng: np.random.Generator) -> Neurons:
+    """Draw neurons of Gaussian directions, of both signs for every output, smaller than the targets."""
+    n_outputs = objective.targets.shape[1]
+    scale = np.sqrt(np.mean(objective.X**2, axis=0))
+    weights = rng.standard_normal((n_neurons, len(scale))) / np.where(scale > 0, scale, 1.0)
+    empty = objective.empty()
+    spread = 1.0
+    if objective.loss.task == "regression":
+        spread = float(np.abs(objective.targets - empty.intercept).mean()) or 1.0
+    size = float(np.abs(objective.X @ weights.T).mean()) * math.sqrt(max(1.0, n_neurons / n_outputs))
+    weights *= _FIRST_SHARE * spread / max(size, _TINY)
+    numbers = np.arange(n_neurons)
+    signs = np.where(numbers % 2 == 0, 1.0, -1.0)
+    return Neurons(weights, signs, (numbers // 2) % n_outputs, empty.intercept)
+
+
+def merged(objective: Objective, neurons: Neurons) -> Neurons:
+    """Add up neurons of one sign, output and pattern, which cannot raise the objective."""
+    if not len(neurons):
+        return neurons
+    bits = pack_bits(neurons.weights @ objective.X.T >= 0)
+    kinds = np.column_stack([neurons.signs > 0, neurons.outputs]).astype(np.uint64)
+    _, first, inverse = np.unique(np.hstack([bits, kinds]), axis=0, return_index=True, return_inverse=True)
+    weights = np.zeros((len(first), neurons.weights.shape[1]))
+    np.add.at(weights, inverse.ravel(), neurons.weights)
+    return replace(neurons.take(first), weights=weights)
+
+
+class Descent:
+    """A descent from given neurons; `best` and `best_value` are the best point so far.
+
+    Parameters
+    ----------
+    objective : Objective
+    neurons : Neurons
+    settled : bool
+        Whether the neurons come from a descent, on a part of the samples say: kinks are rounded off less.
+    """
+
+    def __init__(self, objective: Objective, neurons: Neurons, *, settled: bool = False) -> None:
+        self.objective = objective
+        self.width = _SETTLED_WIDTH if settled else _FIRST_WIDTH
+        self._damping = _SETTLED_DAMPING if settled else _FIRST_DAMPING
+        self._at, self.best = neurons, neurons
+        self.best_value = objective.value(neurons)
+
+    def run(self, n_steps: int, tol: float, until: float) -> Neurons:
+        """Take steps until the narrowest width brings less than `tol` of the objective; returns the best."""
+        for _ in range(n_steps):
+            if not len(self._at) or time.perf_counter() > until:
+                break
+            before = self.best_value
+            length = self._step()
+            if length == 0.0 or before - self.best_value < tol * abs(before):
+                if self.width <= _LEAST_WIDTH:
+                    break
+                self.width *= _NARROWING
+        return self.best
+
+    def _step(self) -> float:
+        """Take one Newton step; returns its length, 0 if none was found."""
+        model = _Model(self.objective, self._at, self.width)
+        while self._damping <= _MOST_DAMPING:
+            direction = model.direction(self._damping)
+            length = 0.0 if direction is None else self._search(model, *direction)
+            if length == 1.0:
+                self._damping = max(self._damping / 5, _LEAST_DAMPING)
+            elif length < _SHORT:
+                self._damping *= 3 if length > 0 else 10
+            if length > 0:
+                return length
+        self._damping = _FIRST_DAMPING
+        return 0.0
+
+    def _search(self, model: "_Model", change: FloatArray, shift: FloatArray) -> float:
+        """Halve the step until the rounded objective falls enough; 0 if it never does."""
+        objective, neurons = self.objective, self._at
+        slope = float((model.slopes * change).sum() + model.intercept_slope @ shift)
+        products_change = objective.X @ change.T
+        length = 1.0
+        for _ in range(_MAX_HALVINGS):
+            moved = replace(
+                neurons,
+                weights=neurons.weights + length * change,
+                intercept=neurons.intercept + length * shift,
+            )
+            outputs = objective.rounded_outputs(moved, model.products, products_change, length, model.width)
+            value = objective.fit(outputs) + objective.penalty(moved)
+            if value <= model.value + _SUFFICIENT * length * slope:
+                self._accept(moved)
+                return length
+            length *= 0.5
+        return 0.0
+
+    def _accept(self, moved: Neurons) -> None:
+        """Drop neurons that went through zero or vanished, and remember the best point."""
+        norms = self.objective.norms(moved.weights)
+        along = (moved.weights * self._at.weights) @ self.objective.penalized
+        self._at = moved.take((along > 0) & (norms > _VANISHED * norms.max(initial=0.0)))
+        value = self.objective.value(self._at)
+        if value < self.best_value:
+            self.best, self.best_value = self._at, value
+
+
+class _Model:
+    """Quadratic model of the rounded objective at a point, output by output."""
+
+    def __init__(self, objective: Objective, neurons: Neurons, width: float) -> None:
+        self.objective, self.neurons = objective, neurons
+        X, alpha, phi = objective.X, objective.alpha, objective.activation
+        norms = np.maximum(objective.norms(neurons.weights), _TINY)
+        self.width = width * np.linalg.norm(neurons.weights, axis=1)
+        self.products = X @ neurons.weights.T
+        outputs = objective.rounded_outputs(neurons, self.products, self.products, 0.0, self.width)
+        self.value = objective.fit(outputs) + objective.penalty(neurons)
+        gradient = objective.gradient(outputs)
+        self.root = np.sqrt(np.maximum(objective.curvature(outputs), 0.0))
+        reach = np.maximum(self.width * objective.row_norms[:, None], _TINY)
+        share = np.clip(0.5 * (self.products / reach + 1.0), 0.0, 1.0)
+        bend = phi.on - phi.off
+        self.layer = (phi.off + bend * share) * neurons.signs
+        pull = gradient[:, neurons.outputs]
+        self.units = neurons.weights * objective.penalized / norms[:, None]
+        self.slopes = (self.layer * pull).T @ X + alpha * self.units
+        self.intercept_slope = gradient.sum(axis=0) * objective.fit_intercept
+        inside = (share > 0) & (share < 1)
+        kinks = np.where(inside, np.maximum(neurons.signs * pull, 0.0) * bend / (2 * reach), 0.0)
+        self.blocks = self._blocks(kinks, norms)
+
+    def _blocks(self, kinks: FloatArray, norms: FloatArray) -> FloatArray:
+        """Curvature of each neuron's norm and kinks, (m, d, d)."""
+        X, alpha, penalized = self.objective.X, self.objective.alpha, self.objective.penalized
+        blocks = -self.units[:, :, None] * self.units[:, None, :]
+        diagonal = np.arange(X.shape[1])
+        blocks[:, diagonal, diagonal] += penalized
+        blocks *= (alpha / norms)[:, None, None]
+        for j in range(len(norms)):
+            rows = np.flatnonzero(kinks[:, j])
+            if rows.size:
+                blocks[j] += (X[rows] * kinks[rows, j, None]).T @ X[rows]
+        return blocks
+
+    def direction(self, damping: float) -> tuple[FloatArray, FloatArray] | None:
+        """Newton direction of weights and intercept; None if the system is not positive definite."""
+        change, shift = np.zeros_like(self.slopes), np.zeros_like(self.intercept_slope)
+        for k in range(len(shift)):
+            members = np.flatnonzero(self.neurons.outputs == k)
+            try:
+                change[members], shift[k] = self._solve(k, members, damping)
+            except LinAlgError:
+                return None
+        return change, shift
+
+    def _solve(self, k: int, members: IntArray, damping: float) -> tuple[FloatArray, float]:
+        """Newton direction of one output's neurons and intercept, in the smaller of two spaces."""
+        X, root = self.objective.X, self.root[:, k]
+        n, d = X.shape
+        diagonal = np.arange(d)
+        blocks = self.blocks[members].copy()
+        size = ((root[:, None] * self.layer[:, members]) ** 2).T @ X**2 + blocks[:, diagonal, diagonal]
+        size = np.maximum(size, _LEAST_SHARE * size.max(initial=_TINY))
+        blocks[:, diagonal, diagonal] += damping * size
+        extra = _INTERCEPT_DAMPING * max(float((root**2).sum()), _TINY)
+        solve = self._in_weights if members.size * d <= n else self._in_samples
+        return solve(k, members, blocks, extra)
+
+    def _in_weights(
+        self, k: int, members: IntArray, blocks: FloatArray, extra: float
+    ) -> tuple[FloatArray, float]:
+        """Solve the system of the weights, of order ``m d + 1``."""
+        X, fit_intercept = self.objective.X, self.objective.fit_intercept
+        (n, d), m = X.shape, members.size
+        hessian = np.zeros((m * d + 1, m * d + 1))
+        for low in range(0, n, _CHUNK):
+            rows = slice(low, low + _CHUNK)
+            part = self.root[rows, k, None] * self.layer[rows, members]
+            columns = np.empty((len(part), m * d + 1))
+            np.multiply(part[:, :, None], X[rows, None, :], out=columns[:, :-1].reshape(len(part), m, d))
+            columns[:, -1] = self.root[rows, k] if fit_intercept else 0.0
+            hessian += columns.T @ columns
+        for j in range(m):
+            hessian[j * d : (j + 1) * d, j * d : (j + 1) * d] += blocks[j]
+        hessian[-1, -1] += extra
+        slope = np.append(self.slopes[members].ravel(), self.intercept_slope[k])
+        factor = cho_factor(hessian, lower=True, overwrite_a=True, check_finite=False)
+        solution = -cho_solve(factor, slope, check_finite=False)
+        return solution[:-1].reshape(m, d), float(solution[-1]) if fit_intercept else 0.0
+
+    def _in_samples(
+        self, k: int, members: IntArray, blocks: FloatArray, extra: float
+    ) -> tuple[FloatArray, float]:
+        """Solve the same system in the samples, of order ``n``, by the Woodbury identity."""
+        X, root, fit_intercept = self.objective.X, self.root[:, k], self.objective.fit_intercept
+        n, d = X.shape
+        system = np.eye(n)
+        image = np.zeros(n)
+        if fit_intercept:
+            system += np.outer(root, root) / extra
+            image += root * (self.intercept_slope[k] / extra)
+        factors = np.linalg.cholesky(blocks)
+        whitened = np.empty((members.size, d))
+        step = max(1, _ENTRIES // (n * d))
+        parts = [slice(low, low + step) for low in range(0, members.size, step)]
+        rows = []
+        for part in parts:
+            chosen = members[part]
+            white = np.empty((len(chosen), d, n))
+            for j, factor in enumerate(factors[part]):
+                white[j] = solve_triangular(factor, X.T, lower=True, check_finite=False)
+                whitened[part.start + j] = solve_triangular(factor, self.slopes[chosen[j]], lower=True)
+            white *= (root[:, None] * self.layer[:, chosen]).T[:, None, :]
+            flat = white.reshape(-1, n)
+            system += flat.T @ flat
+            image += whitened[part].ravel() @ flat
+            rows.append(flat)
+        inner = cho_solve(cho_factor(system, lower=True, check_finite=False), image, check_finite=False)
+        whitened -= np.concatenate([flat @ inner for flat in rows]).reshape(-1, d)
+        change = -np.linalg.solve(factors.transpose(0, 2, 1), whitened[:, :, None])[:, :, 0]
+        shift = (root @ inner - self.intercept_slope[k]) / extra if fit_intercept else 0.0
+        return change, float(shift)

@@ -1,0 +1,160 @@
+"""Training with any `patterns` option: over a list of patterns, or by searching for those that matter."""
+
+import math
+from dataclasses import dataclass
+
+from convexnn._typing import FloatArray, RandomState
+from convexnn.columns.adaptive import adapt
+from convexnn.columns.exact import exact_training
+from convexnn.exceptions import PatternBudgetError
+from convexnn.networks import TwoLayerNetwork
+from convexnn.patterns import count_patterns
+from convexnn.programs import blocks_from_network
+from convexnn.programs.restricted import RestrictedPrograms
+from convexnn.programs.training import NetworkKind, TrainingData, TrainingProblem, training_problem
+from convexnn_solvers import SolveResult, solve
+
+__all__ = ["SolverSettings", "Trained", "check_exact", "solve_problem", "train"]
+
+# Cells up to which branch and bound is begun without a limit of time.
+_MOST_CELLS = 10**10
+
+
+@dataclass(frozen=True)
+class SolverSettings:
+    """Options of the solver, as `convexnn_solvers.solve` has them."""
+
+    solver: str = "auto"
+    tol: float = 1e-4
+    max_iter: int | None = None
+    time_limit: float | None = None
+    verbose: int = 0
+
+
+@dataclass(frozen=True, eq=False)
+class Trained:
+    """A trained network and what its bound bounds.
+
+    Attributes
+    ----------
+    problem : TrainingProblem
+        With the patterns of the (last) convex program.
+    result : SolveResult
+        Its solution.
+    scope : {"global", "patterns"}
+        Whether the result's lower bound holds for all networks or for those with the program's patterns.
+    violation : float
+        Largest relative excess of a neuron's price over ``alpha`` that is known over all patterns; NaN if
+        no search was made.
+    """
+
+    problem: TrainingProblem
+    result: SolveResult
+    scope: str
+    violation: float
+
+    def network(self) -> TwoLayerNetwork:
+        """Return the network of the solution."""
+        return self.problem.network(self.result)
+
+
+def train(
+    data: TrainingData,
+    kind: NetworkKind,
+    *,
+    alpha: float,
+    settings: SolverSettings,
+    random_state: RandomState,
+    previous: TwoLayerNetwork | None = None,
+) -> Trained:
+    """Train one network.
+
+    Parameters
+    ----------
+    data : TrainingData
+    kind : NetworkKind
+        Its `patterns` decide: all are listed where they are few; where they are many "exact" generates
+        columns with exact pricing, "auto" adapts patterns; numbers and PatternSets are lists.
+    alpha : float
+    settings : SolverSettings
+    random_state : int, RandomState, Generator or None
+    previous : TwoLayerNetwork, optional
+        A network that the result shall not be worse than.
+
+    Returns
+    -------
+    Trained
+
+    Raises
+    ------
+    PatternBudgetError
+        With "exact", if the patterns are too many to begin without a limit of time, or have to be listed
+        and are too many for that.
+    """
+    problem = training_problem(data, kind, alpha=alpha, random_state=random_state, previous=previous)
+    if problem is not None:
+        start = blocks_from_network(problem.program, previous) if previous is not None else None
+        return solve_problem(problem, alpha, settings, start)
+    if kind.patterns == "auto":
+        found = adapt(
+            data,
+            kind,
+            alpha=alpha,
+            solver=settings.solver,
+            tol=settings.tol,
+            max_iter=settings.max_iter,
+            time_limit=settings.time_limit,
+            verbose=settings.verbose,
+            random_state=random_state,
+            previous=previous,
+        )
+        return Trained(found.problem, found.result, "patterns", found.violation)
+    check_exact(data, kind, settings)
+    exact = exact_training(
+        data,
+        kind,
+        alpha=alpha,
+        solver=settings.solver,
+        tol=settings.tol,
+        max_iter=settings.max_iter,
+        time_limit=settings.time_limit,
+        verbose=settings.verbose,
+        previous=previous,
+    )
+    scope = "global" if data.targets.shape[1] == 1 else "patterns"
+    return Trained(exact.problem, exact.result, scope, exact.violation)
+
+
+def solve_problem(
+    problem: TrainingProblem,
+    alpha: float,
+    settings: SolverSettings,
+    start: tuple[FloatArray, FloatArray] | None = None,
+) -> Trained:
+    """Solve the program over a list of patterns at a strength; see `train` and `convexnn_solvers.solve`."""
+    program = problem.at(alpha)
+    result = solve(
+        program,
+        solver=settings.solver,
+        tol=settings.tol,
+        max_iter=settings.max_iter,
+        time_limit=settings.time_limit,
+        verbose=settings.verbose,
+        start=start,
+    )
+    return Trained(problem, result, problem.gap_scope, math.nan)
+
+
+def check_exact(data: TrainingData, kind: NetworkKind, settings: SolverSettings) -> None:
+    """Raise PatternBudgetError for an exact search that may well never end and has no limit of time."""
+    if settings.time_limit is not None:
+        return
+    n, d = RestrictedPrograms.of(data, kind, 1.0).inputs.shape
+    bound = count_patterns(n, min(n, d))
+    if bound > _MOST_CELLS:
+        raise PatternBudgetError(
+            f"patterns='exact' searches among up to {bound:.3g} activation patterns of {n} distinct samples "
+            f"with {d} weights each; a list would take {8.0 * bound * (n // 64 + 1):.3g} bytes. At most "
+            f"{_MOST_CELLS:.0e} are searched without a limit of time. Give a time_limit (the bound reached "
+            "by then is valid), try patterns='auto' or a number of patterns to sample, or use fewer columns."
+        )

@@ -1,0 +1,138 @@
+r"""Local maxima of the gain of a neuron: lower bounds of the largest one, and neurons that attain them.
+
+Where ``h(u) = g0 . u + sum_i t_i max(x_i . u, 0)`` is linear it is ``g . u`` with its gradient g, and ``u <-
+g / |g|`` maximises that linear piece over the ball. With a bias that is not penalised and ``sum_i t_i = 0``,
+h is piecewise linear in the bias and constant at both ends, so that the best bias for given slopes w is a
+kink ``-x_j . w``, found by sorting.
+"""
+
+import numpy as np
+
+from convexnn._typing import BoolArray, FloatArray
+
+__all__ = ["gain", "has_free_bias", "local_maxima"]
+
+_MAX_STEPS = 60
+_ENTRIES = 4_000_000  # of the arrays of all starts together
+
+
+def gain(X: FloatArray, t: FloatArray, linear: FloatArray | None, U: FloatArray) -> FloatArray:
+    """Return ``h`` at the columns of `U`.
+
+    Parameters
+    ----------
+    X : ndarray of shape (n, d)
+    t : ndarray of shape (n,)
+    linear : ndarray of shape (d,), optional
+        ``g0``.
+    U : ndarray of shape (d, m)
+
+    Returns
+    -------
+    ndarray of shape (m,)
+    """
+    value: FloatArray = t @ np.maximum(X @ U, 0.0)
+    return value if linear is None else value + linear @ U
+
+
+def has_free_bias(X: FloatArray, penalized: BoolArray | None) -> bool:
+    """Whether the last coordinate is a bias that is not penalised.
+
+    Raises
+    ------
+    ValueError
+        If anything else than a last column of ones is not penalised.
+    """
+    if penalized is None or penalized.all():
+        return False
+    if not penalized[:-1].all() or not (X[:, -1] == 1).all():
+        raise ValueError("Only the last coordinate may be unpenalised, and its column must hold ones.")
+    return True
+
+
+def local_maxima(
+    X: FloatArray,
+    t: FloatArray,
+    *,
+    linear: FloatArray | None = None,
+    penalized: BoolArray | None = None,
+    starts: FloatArray | None = None,
+    n_starts: int = 40,
+    seed: int = 0,
+) -> tuple[FloatArray, FloatArray]:
+    """Ascend ``|h|`` from many starts.
+
+    Parameters
+    ----------
+    X : ndarray of shape (n, d)
+    t : ndarray of shape (n,)
+        Sums to zero where the bias is free.
+    linear : ndarray of shape (d,), optional
+    penalized : ndarray of bool, shape (d,), optional
+        All unless given; only the last coordinate may be free.
+    starts : ndarray of shape (d, m), optional
+        Joined to random ones and to rows of X.
+    n_starts : int
+        Random starts and rows, together; fewer for large data.
+    seed : int
+
+    Returns
+    -------
+    weights : ndarray of shape (d, m)
+        Columns with a penalised part of norm 1, or zero.
+    values : ndarray of shape (m,)
+        ``h`` there, with its sign; the largest absolute value comes first.
+    """
+    free = has_free_bias(X, penalized)
+    n, d = X.shape
+    g0 = np.zeros(d) if linear is None else linear
+    n_starts = max(4, min(n_starts, _ENTRIES // max(1, n)))
+    largest = np.argsort(-np.abs(t) * np.linalg.norm(X, axis=1))[: n_starts // 2]
+    random = np.random.default_rng(seed).normal(size=(d, n_starts - len(largest)))
+    first = np.hstack([random, X[largest].T] + ([] if starts is None else [starts]))
+    first = np.hstack([first, -first])
+    found = [_ascend(X, sign * t, sign * g0, first, free) for sign in (1.0, -1.0)]
+    weights = np.hstack(found)
+    values = gain(X, t, linear, weights)
+    order = np.argsort(-np.abs(values), kind="stable")
+    return weights[:, order], values[order]
+
+
+def _ascend(X: FloatArray, t: FloatArray, g0: FloatArray, U: FloatArray, free: bool) -> FloatArray:
+    """Best points on the ways up from the columns of `U`."""
+    U = _normalized(U, free)
+    best, best_value = U, np.full(U.shape[1], -np.finfo(np.float64).max)
+    for _ in range(_MAX_STEPS):
+        if free:
+            U, gradient = _best_bias(X, t, g0, U)
+        else:
+            gradient = g0[:, None] + X.T @ (t[:, None] * (X @ U > 0))
+        value = np.sum(gradient * U, axis=0)
+        better = value - best_value > 1e-12 * np.abs(value)
+        if not better.any():
+            break
+        best = np.where(better, U, best)
+        best_value = np.where(better, value, best_value)
+        U = _normalized(gradient, free)
+    return best
+
+
+def _best_bias(X: FloatArray, t: FloatArray, g0: FloatArray, U: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """Replace the biases by the best ones; also the gradients along the slopes, the kink held fast."""
+    features = X[:, :-1]
+    v = features @ U[:-1]
+    order = np.argsort(-v, axis=0)
+    sorted_v = np.take_along_axis(v, order, axis=0)
+    mass = np.cumsum(t[order], axis=0)
+    value = np.cumsum(t[order] * sorted_v, axis=0) - mass * sorted_v
+    kink = np.take_along_axis(sorted_v, value.argmax(axis=0)[None], axis=0)
+    active = t[:, None] * (v > kink)
+    anchor = features[np.take_along_axis(order, value.argmax(axis=0)[None], axis=0)[0]]
+    slopes = g0[:-1, None] + features.T @ active - anchor.T * active.sum(axis=0)
+    return np.vstack([U[:-1], -kink]), np.vstack([slopes, np.zeros_like(kink)])
+
+
+def _normalized(U: FloatArray, free: bool) -> FloatArray:
+    size = np.linalg.norm(U[:-1] if free else U, axis=0)
+    scaled: FloatArray = np.where(size > 0, U / np.where(size > 0, size, 1.0), 0.0)
+    return scaled

@@ -1,0 +1,51 @@
+"""What is trained on and which networks are trained."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from convexnn._typing import FloatArray, HiddenBias, IntArray
+from convexnn.activations import Activation
+from convexnn.losses import Loss, encode_targets
+from convexnn.patterns import PatternSet
+
+__all__ = ["NetworkKind", "TrainingData", "encode_classes"]
+
+
+@dataclass(frozen=True, eq=False)
+class TrainingData:
+    """Validated samples.
+
+    Attributes
+    ----------
+    X : ndarray of shape (n_samples, n_features)
+    targets : ndarray of shape (n_samples, K)
+        Encoded.
+    weight : ndarray of shape (n_samples,)
+        Non-negative, not all zero.
+    loss : Loss
+    classes : tuple or None
+        Labels of a classifier, sorted.
+    """
+
+    X: FloatArray
+    targets: FloatArray
+    weight: FloatArray
+    loss: Loss
+    classes: tuple[Any, ...] | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class NetworkKind:
+    """Which networks are trained; fields as the parameters of `convexnn.ConvexMLPRegressor`."""
+
+    activation: Activation
+    patterns: str | int | PatternSet
+    hidden_bias: HiddenBias
+    fit_intercept: bool
+
+
+def encode_classes(loss: Loss, indices: IntArray, n_classes: int) -> FloatArray:
+    """Encode class indices, shape (n,), as targets: one output for two classes, else one for each."""
+    if n_classes == 2:
+        return encode_targets(loss, 2 * indices - 1, 1)
+    return encode_targets(loss, indices, n_classes)
