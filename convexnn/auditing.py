@@ -29,7 +29,7 @@ __all__ = ["certify"]
 
 _MAX_ROUNDS = 60
 _FINEST = 1e-9
-_FIRST_SHARE = 0.3
+_FIRST_SHARE = 0.5
 _SOLVER_SECONDS = 30.0
 
 Option = TypeVar("Option")

@@ -37,7 +37,7 @@ __all__ = ["METHODS", "Price", "Pricing"]
 _EPS = float(np.finfo(np.float64).eps)
 _FEW_CELLS = 20_000
 _AUTO_SECONDS = 30.0
-_LARGEST_RANK = 14
+_LARGEST_RANK = 9
 _N_ANGLES = 12
 _COSINE = math.cos(0.5 * math.pi / _N_ANGLES)
 
@@ -234,7 +234,7 @@ class Pricing:
             return [("enumeration", 0.5), ("branch_and_bound", 0.7), ("semidefinite", 1.0)]
         if self.rank <= _LARGEST_RANK:
             return [("branch_and_bound", 0.7), ("semidefinite", 1.0)]
-        return [("semidefinite", 0.5), ("branch_and_bound", 1.0)]
+        return [("semidefinite", 1.0)]
 
 
 def _left(deadline: float, share: float = 1.0) -> float | None:

@@ -34,17 +34,17 @@ __all__ = ["AdaptiveFit", "adapt"]
 
 # Width of the network that descends: so many neurons for alpha at its largest, more below it, within
 # limits, and as the operations of one of its steps allow.
-_FEWEST, _MOST = 24, 300
-_WIDTH_AT_LARGEST = 10.0
+_FEWEST, _MOST = 16, 300
+_WIDTH_AT_LARGEST = 5.0
 _STEP_OPERATIONS = 3e9
 _MAX_STEPS = 200
 _DESCENT_TOL = 1e-3
 # Of more samples than twice this, so many lead the descent until its last steps.
 _SAMPLE = 1500
 # Pricing: random starts, more of them before a claim that nothing is left, candidates taken at least.
-_STARTS, _MANY_STARTS, _CANDIDATES = 40, 160, 60
+_STARTS, _MANY_STARTS, _CANDIDATES = 40, 80, 60
 # Rounds: at most so many; they stop where so many in a row bring less than so many times the tolerance.
-_MAX_ROUNDS, _SLOW_ROUNDS, _SLOW_GAIN = 200, 3, 6.0
+_MAX_ROUNDS, _SLOW_ROUNDS, _SLOW_GAIN = 200, 4, 4.0
 _LOOSEST = 1e-2
 _NEARLY_ZERO = 1e-6
 _ANY_GAP = 1e300
@@ -241,9 +241,9 @@ class _Search:
         """Return the program over the patterns of descent and previous network, from the better one."""
         known = [self.objective.empty()]
         if self.descent is not None:
-            known.append(merged(self.objective, self.descent.best))
+            known.append(_resolved(self.objective.X, merged(self.objective, self.descent.best)))
         if previous is not None:
-            known.append(previous)
+            known.append(_resolved(self.objective.X, previous))
         weights = np.vstack([neurons.weights for neurons in known])
         if not len(weights):
             weights = np.ones((1, self.objective.X.shape[1]))
@@ -347,14 +347,26 @@ class _Search:
         """Drop patterns that are not used, add those of the candidates, and start from the result."""
         used = np.flatnonzero(result.blocks.any(axis=(0, 1, 3)))
         patterns = task.patterns.take(used)
-        if len(candidates.prices):
-            patterns = patterns.union(PatternSet.from_weights(self.objective.X, candidates.neurons.weights))
+        entering = _resolved(self.objective.X, candidates.neurons)
+        if len(entering):
+            patterns = patterns.union(PatternSet.from_weights(self.objective.X, entering.weights))
         elif not used.size:
             used, patterns = np.arange(len(task.patterns)), task.patterns
         program = self._program(patterns)
         blocks = program.zeros()
         blocks[:, :, : used.size] = result.blocks[:, :, used]
         return _Round(patterns, program, (blocks, result.intercept))
+
+
+def _resolved(X: FloatArray, neurons: Neurons) -> Neurons:
+    """Drop neurons next to cells thinner than float64 resolves."""
+    try:
+        PatternSet.from_weights(X, neurons.weights)
+    except RuntimeError:
+        parts = [neurons.take(np.array([j])) for j in range(len(neurons))]
+        kept = [j for j, part in enumerate(parts) if len(parts) > 1 and len(_resolved(X, part))]
+        return neurons.take(np.array(kept, dtype=np.intp))
+    return neurons
 
 
 def _fall(values: list[float], n_rounds: int) -> float:

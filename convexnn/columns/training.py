@@ -8,7 +8,9 @@ from convexnn.columns.adaptive import adapt
 from convexnn.columns.exact import exact_training
 from convexnn.exceptions import PatternBudgetError
 from convexnn.networks import TwoLayerNetwork
-from convexnn.patterns import count_patterns
+from convexnn.patterns.arrangement import Arrangement
+from convexnn.patterns.enumerate import check_budget
+from convexnn.patterns.witnesses import ScaledData
 from convexnn.programs import blocks_from_network
 from convexnn.programs.restricted import RestrictedPrograms
 from convexnn.programs.training import NetworkKind, TrainingData, TrainingProblem, training_problem
@@ -149,12 +151,12 @@ def check_exact(data: TrainingData, kind: NetworkKind, settings: SolverSettings)
     """Raise PatternBudgetError for an exact search that may well never end and has no limit of time."""
     if settings.time_limit is not None:
         return
-    n, d = RestrictedPrograms.of(data, kind, 1.0).inputs.shape
-    bound = count_patterns(n, min(n, d))
-    if bound > _MOST_CELLS:
+    try:
+        scaled = ScaledData.of(RestrictedPrograms.of(data, kind, 1.0).inputs)
+        check_budget(scaled, Arrangement.of(scaled), _MOST_CELLS)
+    except PatternBudgetError as error:
         raise PatternBudgetError(
-            f"patterns='exact' searches among up to {bound:.3g} activation patterns of {n} distinct samples "
-            f"with {d} weights each; a list would take {8.0 * bound * (n // 64 + 1):.3g} bytes. At most "
-            f"{_MOST_CELLS:.0e} are searched without a limit of time. Give a time_limit (the bound reached "
-            "by then is valid), try patterns='auto' or a number of patterns to sample, or use fewer columns."
-        )
+            "patterns='exact' searches among all activation patterns of the distinct training samples. "
+            f"{error} Try patterns='auto', a number of patterns to sample, fewer columns or samples, or a "
+            "time_limit: the bound reached by then is valid."
+        ) from error

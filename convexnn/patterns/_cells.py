@@ -45,61 +45,70 @@ _ZERO = 8.0  # in units of the error bound: at most this is zero; exact incidenc
 
 
 @kernel
-def _is_zero(size: float, error: float, state: IntArray) -> bool:
-    """Whether a size known up to `error` is zero; counts doubtful cases in ``state[1]``."""
+def _is_zero(size: float, error: float, doubts: IntArray) -> bool:
+    """Whether a size known up to `error` is zero; counts doubtful cases in ``doubts[0]``."""
     if size > CLEAR * error:
         return False
     if size > _ZERO * error:
-        state[1] += 1
+        doubts[0] += 1
         return False
     return True
 
 
 @kernel
-def _restrict(coords: FloatArray, out: FloatArray, axes: int, live: int, column: int, width: int) -> float:
+def _restrict(coords: FloatArray, axes: int, live: int, at: int, column: int, width: int) -> float:
     """Reflect the live axes so that a row lies along the last of them; return its length there."""
-    normal = coords[:, column].copy()
-    square = 0.0
+    square, last = 0.0, live - 1
     for c in range(live):
-        square += normal[c] * normal[c]
+        square += coords[at, c, column] * coords[at, c, column]
     length = math.sqrt(square)
-    normal[live - 1] += length if normal[live - 1] >= 0.0 else -length
-    factor = 1.0 / (length * abs(normal[live - 1]))
-    dots = np.zeros(width)
-    for c in range(live):
+    end = coords[at, last, column] + math.copysign(length, coords[at, last, column])
+    factor = 1.0 / (length * abs(end))
+    # The last live axis holds the products with the normal of the mirror until all others are done.
+    for i in range(width):
+        coords[at + 1, last, i] = factor * end * coords[at, last, i]
+    for c in range(last):
+        weight = factor * coords[at, c, column]
         for i in range(width):
-            dots[i] += factor * normal[c] * coords[c, i]
+            coords[at + 1, last, i] += weight * coords[at, c, i]
     for c in range(axes):
-        weight = normal[c] if c < live else 0.0
-        for i in range(width):
-            out[c, i] = coords[c, i] - weight * dots[i]
+        weight = coords[at, c, column] if c < last else 0.0
+        if c != last:
+            for i in range(width):
+                coords[at + 1, c, i] = coords[at, c, i] - weight * coords[at + 1, last, i]
+    for i in range(width):
+        coords[at + 1, last, i] = coords[at, last, i] - end * coords[at + 1, last, i]
     return length
 
 
 @kernel
-def _flat(
+def descend(
     coords: FloatArray,
-    live: int,
+    on: BoolArray,
+    errors: FloatArray,
+    chosen: IntArray,
+    doubts: IntArray,
+    axes: int,
+    at: int,
     n_rows: int,
     row: int,
-    error: float,
-    before: BoolArray,
-    on: BoolArray,
-    state: IntArray,
-) -> bool:
-    """Mark the rows that vanish on the flat; False unless `row` is the first to reach that flat."""
-    first = coords.shape[0] + 1
+) -> int:
+    """Choose one more row; return the next level, or this one if the flat belongs to another sequence."""
+    first = coords.shape[2] - on.shape[1]
+    length = _restrict(coords, axes, axes - at, at, first + row, first + n_rows)
+    error = max(float(errors[at]), float(errors[0]) / length)
     for i in range(n_rows):
-        on[i] = before[i] or i == row
-        if not on[i]:
+        on[at + 1, i] = on[at, i] or i == row
+        if not on[at + 1, i]:
             square = 0.0
-            for c in range(live):
-                square += coords[c, first + i] * coords[c, first + i]
-            if _is_zero(math.sqrt(square), error, state):
+            for c in range(axes - at - 1):
+                square += coords[at + 1, c, first + i] * coords[at + 1, c, first + i]
+            if _is_zero(math.sqrt(square), error, doubts):
                 if i < row:
-                    return False
-                on[i] = True
-    return True
+                    return at
+                on[at + 1, i] = True
+    chosen[at + 1], errors[at + 1] = row, error
+    return at + 1
 
 
 @kernel
@@ -129,13 +138,13 @@ def _vanishing(
     row: int,
     error: float,
     met: IntArray,
-    state: IntArray,
+    doubts: IntArray,
 ) -> int:
     """List the rows that vanish on a line; zero of them if it belongs to another sequence or to x_1 = 0."""
     count, near = 0, CLEAR * error
     for i in range(n_rows):
         if on[i] or i == row or abs(values[first + i]) <= near:
-            if not on[i] and i != row and not _is_zero(abs(values[first + i]), error, state):
+            if not on[i] and i != row and not _is_zero(abs(values[first + i]), error, doubts):
                 continue
             if i < row and not on[i]:
                 return 0
@@ -236,36 +245,6 @@ def lift(across: FloatArray, moves: FloatArray, n_rows: IntArray, top: int, poin
 
 
 @kernel
-def _meet(
-    coords: FloatArray,
-    across: FloatArray,
-    on: BoolArray,
-    errors: FloatArray,
-    met: IntArray,
-    local: FloatArray,
-    state: IntArray,
-    axes: int,
-    n_rows: int,
-    row: int,
-) -> tuple[int, float]:
-    """Complete a sequence by its last row and return how many rows meet, zero to skip the line, and a size.
-
-    That is the one of the local functional that its error is relative to.
-    """
-    first, at, scale = across.shape[0] + 1, axes - 2, 0.0
-    width, values = first + n_rows, across[axes - 1]
-    length = _line(coords, axes, first + row, width, across)
-    errors[at + 1] = max(errors[at], errors[0] / length)
-    count = _vanishing(values, first, n_rows, on, row, errors[at + 1], met, state)
-    if count > 0:
-        state[2] += abs(values[first - 1]) <= CLEAR * errors[at + 1]
-        scale = _vertex(values, across, axes, width, local)
-        for j in range(count):
-            values[first + met[j]] = np.inf
-    return count, scale
-
-
-@kernel
 def local_cells(
     coords: FloatArray,
     across: FloatArray,
@@ -273,7 +252,7 @@ def local_cells(
     errors: FloatArray,
     met: IntArray,
     local: FloatArray,
-    state: IntArray,
+    doubts: IntArray,
     axes: int,
     n_rows: int,
     row: int,
@@ -282,34 +261,22 @@ def local_cells(
 ) -> int:
     """Find the cell of a line in which ``axes - 1`` rows meet, or set up the frame of one in which more do.
 
-    Returns how many meet; zero to skip the line.
+    Returns how many meet; zero to skip the line, which then belongs to another sequence.
     """
-    size, scale = _meet(coords, across, on, errors, met, local, state, axes, n_rows, row)
-    doubt = CLEAR * errors[axes - 1]
-    if size == axes - 1:
-        state[2] += _simplicial(across, size, met, local, scale, point) <= doubt
-    elif size > 0:
-        state[2] += _open(across, axes - 1, met, size, local, below) <= doubt * scale
-    return size
-
-
-@kernel
-def descend(
-    coords: FloatArray,
-    on: BoolArray,
-    errors: FloatArray,
-    chosen: IntArray,
-    state: IntArray,
-    axes: int,
-    at: int,
-    n_rows: int,
-    row: int,
-) -> int:
-    """Choose one more row; return the next level, or this one if the flat belongs to another sequence."""
-    live, first = axes - at, coords.shape[2] - on.shape[1]
-    length = _restrict(coords[at], coords[at + 1], axes, live, first + row, first + n_rows)
+    first, at = across.shape[0] + 1, axes - 2
+    width, values = first + n_rows, across[axes - 1]
+    length = _line(coords, axes, first + row, width, across)
     error = max(float(errors[at]), float(errors[0]) / length)
-    if not _flat(coords[at + 1], live - 1, n_rows, row, error, on[at], on[at + 1], state):
-        return at
-    chosen[at + 1], errors[at + 1] = row, error
-    return at + 1
+    size = _vanishing(values, first, n_rows, on, row, error, met, doubts)
+    errors[at + 1] = error
+    if size == 0:
+        return 0
+    doubts[1] += abs(values[first - 1]) <= CLEAR * error
+    scale = _vertex(values, across, axes, width, local)
+    for j in range(size):
+        values[first + met[j]] = np.inf
+    if size == axes - 1:
+        doubts[1] += _simplicial(across, size, met, local, scale, point) <= CLEAR * error
+    else:
+        doubts[1] += _open(across, axes - 1, met, size, local, below) <= CLEAR * error * scale
+    return size

@@ -6,11 +6,13 @@ import numpy as np
 
 from convexnn._jit import kernel
 from convexnn._typing import BoolArray, FloatArray, IntArray, WordArray
+from convexnn.patterns._bits import pack_bits
 from convexnn.patterns._cells import descend, lift, local_cells
 from convexnn.patterns._sweep import Plane, PlaneArrays, sweep
-from convexnn.patterns._target import Target, TargetArrays, adopt, write
+from convexnn.patterns._target import Target, TargetArrays, adopt
 from convexnn.patterns.witnesses import ResolutionError
 
+_LEFT = 4096  # sequences set aside at a time
 _StackArrays: TypeAlias = tuple[
     FloatArray,
     FloatArray,
@@ -19,32 +21,25 @@ _StackArrays: TypeAlias = tuple[
     IntArray,
     IntArray,
     IntArray,
-    BoolArray,
-    IntArray,
 ]
 
 
 class Stack(NamedTuple):
-    """Where the search is; frames first, then levels, the numbers of rows chosen.
+    """Where a search is: frames first, then levels, the numbers of rows chosen.
 
     Parameters
     ----------
-    coords : ndarray of float64, shape (k, max(k - 1, 1), k, k + 1 + m)
+    coords : ndarray of float64, shape (F, max(k - 1, 1), k, k + 1 + m)
         Coordinates of each frame and level.
-    across : ndarray of float64, shape (k, k, k + 1 + m)
+    across : ndarray of float64, shape (F, k, k + 1 + m)
         Those at the line that each frame looks at.
-    on : ndarray of bool, shape (k, k, m)
+    on : ndarray of bool, shape (F, k, m)
         Rows that vanish on the flat of each level.
-    errors : ndarray of float64, shape (k, k)
+    errors : ndarray of float64, shape (F, k)
         Bounds on the errors there.
-    chosen : ndarray of intp, shape (k, k)
+    chosen : ndarray of intp, shape (F, k)
         Rows.
-    level, n_rows : ndarray of intp, shape (k,)
-    pending : ndarray of bool, shape (m,)
-        Rows that a sweep of the plane in frame 0 has left to do.
-    state : ndarray of intp, shape (5,)
-        The frame, -1 at the end; incidences in doubt; heights in doubt; cells in doubt; whether the plane in
-        frame 0 has been swept.
+    level, n_rows : ndarray of intp, shape (F,)
     """
 
     coords: FloatArray
@@ -54,90 +49,137 @@ class Stack(NamedTuple):
     chosen: IntArray
     level: IntArray
     n_rows: IntArray
-    pending: BoolArray
-    state: IntArray
+
+    @classmethod
+    def of(cls, rows: FloatArray, error: float, n_frames: int) -> "Stack":
+        """Return one with all of the rows in frame 0 at level 0."""
+        m, k = rows.shape
+        stack = cls(
+            np.zeros((n_frames, max(k - 1, 1), k, k + 1 + m)),
+            np.zeros((n_frames, k, k + 1 + m)),
+            np.zeros((n_frames, k, m), dtype=np.bool_),
+            np.full((n_frames, k), error),
+            np.zeros((n_frames, k), dtype=np.intp),
+            np.zeros(n_frames, dtype=np.intp),
+            np.full(n_frames, m, dtype=np.intp),
+        )
+        stack.coords[0, 0] = np.hstack([np.eye(k), np.eye(k)[:, -1:], rows.T])
+        return stack
 
 
 @kernel
-def _emit(
-    target: TargetArrays,
-    plane: PlaneArrays,
-    point: FloatArray,
-    bits: WordArray,
-    generators: FloatArray,
-    count: int,
-    state: IntArray,
-) -> int:
-    """Write the cell of a point; return the next position."""
-    rows, tolerance, basis, _, _, _, _, fixed, every, units = target
-    _, _, _, _, _, _, weights, _, values, words = plane
-    first = int(np.intp(0))
-    for j in range(weights.shape[1]):
-        weights[0, j] = 0.0
-        for c in range(point.shape[0]):
-            weights[0, j] += basis[j, c] * point[c]
-    state[3] += not adopt(rows, tolerance, fixed, weights, first, values, words)
-    return write(words, every, fixed, weights, first, units, bits, generators, count)
-
-
-@kernel
-def _search(
+def _sweep_planes(
     target: TargetArrays,
     stack: _StackArrays,
     plane: PlaneArrays,
+    doubts: IntArray,
     stop: int,
+    left: IntArray,
     bits: WordArray,
     generators: FloatArray,
-) -> int:
-    """Continue the search until little room or nothing is left; return how many rows were written."""
-    coords, across, on, errors, chosen, level, n_rows, pending, state = stack
-    k, room = n_rows.shape[0], bits.shape[0]
-    met, local = np.empty(n_rows[0], dtype=np.intp), np.empty(k)
-    point, moves = np.empty(k), np.empty(coords.shape[3])
-    count, frame = int(np.intp(0)), int(state[0])
-    while frame >= 0:
-        axes, at, m = k - frame, int(level[frame]), int(n_rows[frame])
-        row, in_plane = int(chosen[frame, at]) + 1, frame == 0 and at == k - 2
-        end, swept = stop if frame + at == 0 else m, not in_plane or state[4] > 0
-        if axes > 1 and row >= end:
-            level[frame] -= 1
-            frame -= int(at == 0)
+    count: int,
+) -> tuple[int, int]:
+    """Sweep planes until all are done or there is little room; set aside the sequences that this leaves.
+
+    Returns how many rows of the output and how many of `left` are in use.
+    """
+    coords, on, errors, chosen, level = stack[0][0], stack[2][0], stack[3][0], stack[4][0], stack[5]
+    (k, width), m, n_left = coords.shape[1:], on.shape[1], 0
+    while level[0] >= 0:
+        at = level[0]
+        row, end = chosen[at] + 1, stop if at == 0 else m
+        if at < k - 2:
+            if row >= end:
+                level[0] -= 1
+                continue
+            chosen[at] = row
+            if not on[at, row]:
+                level[0] = descend(coords, on, errors, chosen, doubts, k, at, m, row)
             continue
-        skipped = axes > 1 and (on[frame, at, row] or (in_plane and swept and not pending[row]))
-        needed = 2 * int(at >= axes - 2 and not skipped) if swept else 2 * (end - row)
-        if count + needed > room:
+        if count + 2 * (end - row) > bits.shape[0] or n_left + end - row > left.shape[0]:
             break
-        if not swept:
-            flat, there, bounds = coords[0, at], on[0, at], errors[0]
-            count = sweep(
-                target, plane, flat, there, chosen[0], bounds, row, end, pending, bits, generators, count
-            )
-            state[4] = 1
-            continue
-        chosen[frame, at] = row
-        if skipped:
-            continue
-        size = 0
-        if axes == 1:
-            point[0] = 1.0 if coords[frame, 0, 0, k] > 0.0 else -1.0
-            frame -= 1
-        elif at < axes - 2:
-            level[frame] = descend(
-                coords[frame], on[frame], errors[frame], chosen[frame], state, axes, at, m, row
-            )
-            state[4] *= int(frame > 0)
+        flat, there = coords[at], on[at]
+        count = sweep(target, plane, flat, there, chosen, errors, row, end, bits, generators, count)
+        pending = plane[-1]
+        for i in range(row, end):
+            if pending[i]:
+                for c in range(k - 2):
+                    left[n_left, c] = chosen[c]
+                left[n_left, k - 2] = i
+                n_left += 1
+        level[0] -= 1
+    return count, n_left
+
+
+@kernel
+def _resolve(
+    target: TargetArrays,
+    stack: _StackArrays,
+    state: IntArray,
+    doubts: IntArray,
+    left: IntArray,
+    n_left: int,
+    bits: WordArray,
+    generators: FloatArray,
+    count: int,
+) -> int:
+    """Find the cells of the sequences set aside until all are done or there is no room.
+
+    ``state`` has the frame and how many sequences have been started.
+    """
+    coords, across, on, errors, chosen, level, n_rows = stack
+    k, frame = coords.shape[2], int(state[0])
+    met, local = np.empty(n_rows[0], dtype=np.intp), np.empty(k)
+    point, moves, weight = np.empty(k), np.empty(coords.shape[3]), np.empty(generators.shape[1])
+    while count + 2 <= bits.shape[0] and (frame > 0 or state[1] < n_left):
+        axes, m, at = k - frame, n_rows[frame], level[frame]
+        if frame == 0:
+            sequence = left[state[1]]
+            state[1] += 1
+            same = 0
+            while same < at and chosen[0, same] == sequence[same]:
+                same += 1
+            for at in range(same, k - 2):
+                chosen[0, at] = sequence[at]
+                reached = descend(coords[0], on[0], errors[0], chosen[0], doubts, k, at, m, sequence[at])
+                doubts[0] += reached == at
+            level[0], at, row = k - 2, k - 2, sequence[k - 2]
         else:
-            flat, there, below = coords[frame, at], on[frame, at], coords[frame + 1, 0]
-            size = local_cells(
-                flat, across[frame], there, errors[frame], met, local, state, axes, m, row, point, below
-            )
-            if size >= axes:
-                errors[frame + 1, 0], n_rows[frame + 1] = errors[frame, axes - 1], size
-                frame += 1
-                level[frame], chosen[frame, 0] = 0, 0
-        if axes == 1 or size == axes - 1:
+            row = chosen[frame, at] + 1
+            if row >= m:
+                level[frame] -= 1
+                frame -= int(at == 0)
+                continue
+            chosen[frame, at] = row
+            if on[frame, at, row]:
+                continue
+            if at < axes - 2:
+                level[frame] = descend(
+                    coords[frame], on[frame], errors[frame], chosen[frame], doubts, axes, at, m, row
+                )
+                continue
+        size = local_cells(
+            coords[frame, at],
+            across[frame],
+            on[frame, at],
+            errors[frame],
+            met,
+            local,
+            doubts,
+            axes,
+            m,
+            row,
+            point,
+            coords[frame + 1, 0],
+        )
+        if size >= axes:
+            errors[frame + 1, 0], n_rows[frame + 1] = errors[frame, axes - 1], size
+            frame += 1
+            level[frame], chosen[frame, 0] = 0, 0
+        elif size > 0:
             lift(across, moves, n_rows, frame, point)
-            count = _emit(target, plane, point, bits, generators, count, state)
+            doubts[2] += not adopt(target, point, weight, bits, generators, count)
+            count += 2
     state[0] = frame
     return count
 
@@ -159,32 +201,25 @@ class HalfCells:
     """
 
     def __init__(self, target: Target, rows: FloatArray, start: int, stop: int, *, error: float) -> None:
-        m, k = rows.shape
-        self._target, self._stop = target, stop
-        self._plane = Plane.of(m, k, target)
-        self._stack = Stack(
-            np.zeros((k, max(k - 1, 1), k, k + 1 + m)),
-            np.zeros((k, k, k + 1 + m)),
-            np.zeros((k, k, m), dtype=np.bool_),
-            np.full((k, k), error),
-            np.zeros((k, k), dtype=np.intp),
-            np.zeros(k, dtype=np.intp),
-            np.full(k, m, dtype=np.intp),
-            np.zeros(m, dtype=np.bool_),
-            np.zeros(5, dtype=np.intp),
-        )
-        self._stack.coords[0, 0] = np.hstack([np.eye(k), np.eye(k)[:, -1:], rows.T])
-        self._stack.chosen[0, 0] = start - 1
+        (m, k), self._rows = rows.shape, rows
+        self._target, self._stop, self._error = target, stop, error
+        self._plane, self._planes = Plane.of(m, k, target), Stack.of(rows, error, 1)
+        self._planes.chosen[0, 0] = start - 1
+        self._lines: Stack | None = None
+        # Incidences, repetitions and witnesses in doubt.
+        self._doubts = np.zeros(3, dtype=np.intp)
+        self._left, self._n_left = np.empty((max(_LEFT, m), max(k - 1, 1)), dtype=np.intp), 0
+        self._state = np.zeros(2, dtype=np.intp)
 
     @property
     def finished(self) -> bool:
         """Whether nothing is left."""
-        return bool(self._stack.state[0] < 0)
+        return bool(self._planes.level[0] < 0) and not self._n_left
 
     @property
     def proved(self) -> bool:
         """Whether what was found so far is proved to be free of repetitions."""
-        return bool(self._stack.state[2] == 0)
+        return bool(self._doubts[1] == 0)
 
     def fill(self, bits: WordArray, generators: FloatArray) -> int:
         """Write cells, each followed by its opposite, until nothing is left or there is no room for a sweep.
@@ -206,17 +241,75 @@ class HalfCells:
         ResolutionError
             If an incidence or the sign of a row at a witness is in doubt.
         """
-        count = _search(self._target[:], self._stack[:], self._plane[:], self._stop, bits, generators)
-        if self._stack.state[1]:
+        count = 0 if self._rows.shape[1] > 1 else self._fill_ray(bits, generators)
+        while not self.finished:
+            if not self._n_left:
+                count = self._fill_from_planes(bits, generators, count)
+                if not self._n_left:
+                    break
+            count = self._fill_from_lines(bits, generators, count)
+            if self._n_left:
+                break
+        self._check()
+        return count
+
+    def _fill_ray(self, bits: WordArray, generators: FloatArray) -> int:
+        """Write the only cell in one dimension."""
+        target, weight = self._target, self._target.basis[:, 0]
+        products = weight @ target.rows[: len(weight)]
+        self._doubts[2] += not (np.abs(products) > np.linalg.norm(weight) * target.tolerance).all()
+        bits[0] = pack_bits((products > 0)[None])[0] | target.fixed
+        bits[1] = (~bits[0] & target.every) | target.fixed
+        generators[0] = weight * target.units[0] * target.units[1]
+        generators[1] = -generators[0]
+        self._planes.level[0] = -1
+        return 2
+
+    def _fill_from_planes(self, bits: WordArray, generators: FloatArray, count: int) -> int:
+        """Sweep planes; set aside lines in which more rows meet or anything is near zero."""
+        count, self._n_left = _sweep_planes(
+            self._target[:],
+            self._planes[:],
+            self._plane[:],
+            self._doubts,
+            self._stop,
+            self._left,
+            bits,
+            generators,
+            count,
+        )
+        return count
+
+    def _fill_from_lines(self, bits: WordArray, generators: FloatArray, count: int) -> int:
+        """Write the cells of the lines set aside."""
+        if self._lines is None:
+            self._lines = Stack.of(self._rows, self._error, self._rows.shape[1])
+        count = _resolve(
+            self._target[:],
+            self._lines[:],
+            self._state,
+            self._doubts,
+            self._left,
+            self._n_left,
+            bits,
+            generators,
+            count,
+        )
+        if self._state[0] == 0 and self._state[1] == self._n_left:
+            self._n_left = self._state[1] = 0
+        return count
+
+    def _check(self) -> None:
+        """Raise ResolutionError if an incidence or the sign of a row at a witness was in doubt."""
+        if self._doubts[0]:
             raise ResolutionError(
-                f"{self._stack.state[1]} times float64 could not tell whether a hyperplane passes through an "
+                f"{self._doubts[0]} times float64 could not tell whether a hyperplane passes through an "
                 "intersection of others: rows of X are too nearly dependent. Centre and rescale the columns, "
                 "or round X to fewer digits."
             )
-        if self._stack.state[3]:
+        if self._doubts[2]:
             raise ResolutionError(
-                f"The list of cells could not be verified: {self._stack.state[3]} witnesses are within "
+                f"The list of cells could not be verified: {self._doubts[2]} witnesses are within "
                 "rounding of a hyperplane. Rows of X are too nearly dependent for float64. Centre and "
                 "rescale the columns, or round X to fewer digits."
             )
-        return count

@@ -21,14 +21,18 @@ from typing import NamedTuple, TypeAlias
 
 import numpy as np
 
-from convexnn._jit import kernel
+from convexnn._jit import kernel, reordering_kernel
 from convexnn._typing import BoolArray, FloatArray, IntArray, WordArray
-from convexnn.patterns._target import Target, TargetArrays, confirmed, cross, set_sides, write
+from convexnn.patterns._target import Target, TargetArrays
 
 CLEAR = 64.0  # in units of the error bound: more than this is not zero
 _NEIGHBOURS = 6
 _CROWDED = 64  # lines in a bin
+_ONE = np.uint64(1)
 PlaneArrays: TypeAlias = tuple[
+    IntArray,
+    FloatArray,
+    IntArray,
     IntArray,
     FloatArray,
     FloatArray,
@@ -39,6 +43,7 @@ PlaneArrays: TypeAlias = tuple[
     FloatArray,
     FloatArray,
     WordArray,
+    BoolArray,
 ]
 
 
@@ -47,8 +52,12 @@ class Plane(NamedTuple):
 
     Parameters
     ----------
+    rows, raw : ndarrays of intp and float64, shapes (m,) and (3, m)
+        Rows, and of the normal of each the coordinates along f and across, and a key to sort by.
+    bins : ndarray of intp, shape (2, m + 1)
+        Workspace of the sort.
     order : ndarray of intp, shape (m,)
-        Rows.
+        Sorted rows.
     lines : ndarray of float64, shape (4, m)
         Coordinates along f and across: of the normal of each line, then of its vertex.
     combined : ndarray of float64, shape (max(k - 2, 1), k + 1 + m)
@@ -59,14 +68,19 @@ class Plane(NamedTuple):
         Signs of hyperplanes.
     multipliers : ndarray of float64, shape (m, k - 1)
         Those of rows j_c and of its own row for each vertex; the latter is zero to leave the vertex out.
-    weights : ndarray of float64, shape (m, d)
+    weights : ndarray of float64, shape (m, 3 * ceil(d / 3))
         Scaled witnesses.
     sides, values : ndarray of float64, shape (n,)
         Signs of the rows of the data, and their products with a weight.
     words : ndarray of uint64, shape (ceil(n / 64),)
         The signs packed, the bits of zero rows being one.
+    pending : ndarray of bool, shape (m,)
+        Rows whose vertices are not done.
     """
 
+    rows: IntArray
+    raw: FloatArray
+    bins: IntArray
     order: IntArray
     lines: FloatArray
     combined: FloatArray
@@ -77,77 +91,79 @@ class Plane(NamedTuple):
     sides: FloatArray
     values: FloatArray
     words: WordArray
+    pending: BoolArray
 
     @classmethod
     def of(cls, m: int, k: int, target: Target) -> "Plane":
         """Return one for m rows in k dimensions."""
-        (d, n), inner = target.rows.shape, max(k - 2, 0)
+        (depth, n), inner = target.rows.shape, max(k - 2, 0)
         return cls(
+            np.zeros(m, dtype=np.intp),
+            np.zeros((3, m)),
+            np.zeros((2, m + 1), dtype=np.intp),
             np.zeros(m, dtype=np.intp),
             np.zeros((4, m)),
             np.zeros((inner, k + 1 + m)),
-            np.zeros((max(k, 2), d)),
+            np.zeros((max(k, 2), target.basis.shape[0])),
             np.ones(m + 1),
             np.zeros((m, inner + 1)),
-            np.zeros((m, d)),
+            np.zeros((m, depth)),
             np.ones(n),
             np.zeros(n),
             target.fixed.copy(),
+            np.zeros(m, dtype=np.bool_),
         )
 
 
 @kernel
-def _sort(keys: FloatArray, order: IntArray, size: int) -> None:
-    """Write the order of keys: into bins, then by insertion, at wide steps first if a bin is crowded."""
-    starts, bins = np.zeros(size + 1, dtype=np.intp), np.empty(size, dtype=np.intp)
+def _project(coords: FloatArray, on: BoolArray, rows: IntArray, raw: FloatArray) -> tuple[int, float]:
+    """Write the lines of a plane, and keys that grow with the angle; return their number and least length."""
+    size, shortest, first = int(np.intp(0)), np.inf, coords.shape[1] - on.shape[0]
+    functional = math.hypot(coords[0, first - 1], coords[1, first - 1])
+    cosine, sine = coords[0, first - 1] / functional, coords[1, first - 1] / functional
+    for i in range(on.shape[0]):
+        if not on[i]:
+            a, b = coords[0, first + i], coords[1, first + i]
+            along, across = cosine * a + sine * b, cosine * b - sine * a
+            rows[size], raw[0, size], raw[1, size] = i, along, across
+            raw[2, size] = -along / across if across != 0.0 else 1e300
+            shortest = min(shortest, a * a + b * b)
+            size += 1
+    return size, float(math.sqrt(shortest))
+
+
+@kernel
+def _sort(
+    rows: IntArray, raw: FloatArray, size: int, bins: IntArray, order: IntArray, lines: FloatArray
+) -> None:
+    """Sort the lines of a plane: into bins, then by insertion, at wide steps first if a bin is crowded."""
+    for j in range(size + 1):
+        bins[0, j] = 0
     for j in range(size):
-        bins[j] = int((0.5 * size) * (1.0 + keys[j] / (1.0 + abs(keys[j]))) * (1.0 - 1e-12))
-        starts[bins[j] + 1] += 1
+        key = raw[2, j]
+        bins[1, j] = int((0.5 * size) * (1.0 + key / (1.0 + abs(key))) * (1.0 - 1e-12))
+        bins[0, bins[1, j] + 1] += 1
     gap = 1
     for b in range(size):
-        if starts[b + 1] > _CROWDED:
+        if bins[0, b + 1] > _CROWDED:
             gap = size // 2
-        starts[b + 1] += starts[b]
+        bins[0, b + 1] += bins[0, b]
     for j in range(size):
-        order[starts[bins[j]]] = j
-        starts[bins[j]] += 1
+        order[bins[0, bins[1, j]]] = j
+        bins[0, bins[1, j]] += 1
     while gap > 0:
         for j in range(gap, size):
-            line, key, i = order[j], keys[order[j]], j
-            while i >= gap and keys[order[i - gap]] > key:
+            line, i = order[j], j
+            while i >= gap and raw[2, order[i - gap]] > raw[2, line]:
                 order[i] = order[i - gap]
                 i -= gap
             order[i] = line
         gap //= 2
-
-
-@kernel
-def _lines(
-    coords: FloatArray, first: int, on: BoolArray, order: IntArray, lines: FloatArray
-) -> tuple[int, float]:
-    """Sort the lines of a plane; return their number and the least length of a row in the plane."""
-    # Not a literal, for which callees would be compiled once more.
-    size, m = int(np.intp(0)), on.shape[0]
-    functional = math.hypot(coords[0, first - 1], coords[1, first - 1])
-    cosine, sine = coords[0, first - 1] / functional, coords[1, first - 1] / functional
-    rows, keys, shortest = np.empty(m, dtype=np.intp), np.empty(m), np.inf
-    for i in range(m):
-        if not on[i]:
-            a, b = coords[0, first + i], coords[1, first + i]
-            along, across = cosine * a + sine * b, cosine * b - sine * a
-            rows[size], lines[2, size], lines[3, size] = i, along, across
-            keys[size] = -along / across if across != 0.0 else 1e300
-            shortest = min(shortest, a * a + b * b)
-            size += 1
-    _sort(keys, order, size)
     for j in range(size):
-        lines[0, j], lines[1, j] = lines[2, order[j]], lines[3, order[j]]
-        order[j] = rows[order[j]]
-    for j in range(size):
-        along, across = lines[0, j], lines[1, j]
+        along, across = raw[0, order[j]], raw[1, order[j]]
         signed = math.copysign(math.sqrt(along * along + across * across), across)
-        lines[2, j], lines[3, j] = across / signed, -along / signed
-    return size, float(math.sqrt(shortest))
+        lines[0, j], lines[1, j], lines[2, j], lines[3, j] = along, across, across / signed, -along / signed
+        order[j] = rows[order[j]]
 
 
 @kernel
@@ -156,50 +172,26 @@ def _combine(
 ) -> None:
     """Solve for the combinations of the rows that vanish on the plane, and map directions to weights."""
     k, width = coords.shape
-    first = k + 1
     functional = math.hypot(coords[0, k], coords[1, k])
     cosine, sine = coords[0, k] / functional, coords[1, k] / functional
     for c in range(k - 3, -1, -1):
         axis = k - 1 - c
         for i in range(width):
-            combined[c, i] = coords[axis, i]
-        for other in range(c + 1, k - 2):
-            factor = coords[axis, first + chosen[other]]
-            for i in range(width):
-                combined[c, i] -= factor * combined[other, i]
-        inverse = 1.0 / coords[axis, first + chosen[c]]
-        for i in range(width):
-            combined[c, i] *= inverse
+            value = coords[axis, i]
+            for other in range(c + 1, k - 2):
+                value -= coords[axis, k + 1 + chosen[other]] * combined[other, i]
+            combined[c, i] = value / coords[axis, k + 1 + chosen[c]]
     for j in range(basis.shape[0]):
         for c in range(k):
-            images[c, j] = 0.0
-        for i in range(k):
-            weight = basis[j, i]
-            images[0, j] += weight * (cosine * coords[0, i] + sine * coords[1, i])
-            images[1, j] += weight * (cosine * coords[1, i] - sine * coords[0, i])
-            for c in range(k - 2):
-                images[c + 2, j] += weight * combined[c, i]
-
-
-@kernel
-def _apart(lines: FloatArray, size: int, j: int) -> float:
-    """Return the sine of the angle between line j and the nearest other."""
-    before, after = (j - 1 if j > 0 else size - 1), (j + 1 if j + 1 < size else 0)
-    cosine, sine = lines[2, j], lines[3, j]
-    left = cosine * lines[3, before] - sine * lines[2, before]
-    right = cosine * lines[3, after] - sine * lines[2, after]
-    return 1.0 if size == 1 else float(min(abs(left), abs(right)))
-
-
-@kernel
-def _before(
-    order: IntArray, lines: FloatArray, size: int, chosen: IntArray, inner: int, side_of: FloatArray
-) -> None:
-    """Write the signs of the hyperplanes before the first line, those that hold the plane being positive."""
-    for c in range(inner):
-        side_of[chosen[c]] = 1.0
-    for j in range(size):
-        side_of[order[j]] = -1.0 if lines[1, j] > 0.0 else 1.0
+            total = 0.0
+            for i in range(k):
+                if c == 0:
+                    total += basis[j, i] * (cosine * coords[0, i] + sine * coords[1, i])
+                elif c == 1:
+                    total += basis[j, i] * (cosine * coords[1, i] - sine * coords[0, i])
+                else:
+                    total += basis[j, i] * combined[c - 2, i]
+            images[c, j] = total
 
 
 @kernel
@@ -211,50 +203,39 @@ def _solve(
     size: int,
     shortest: float,
     errors: FloatArray,
-    start: int,
-    stop: int,
+    pending: BoolArray,
     multipliers: FloatArray,
-) -> None:
-    """Write the multipliers of vertices; zero for rows outside ``start .. stop`` or if a sign is in doubt."""
-    k = coords.shape[0]
+) -> int:
+    """Write the multipliers of vertices, zero where a row is not pending or a sign in doubt; count the others."""
+    k, solved = coords.shape[0], 0
     functional = math.hypot(coords[0, k], coords[1, k])
     along_f, across_f = coords[0, k] / functional, coords[1, k] / functional
     reference = coords[0, k + 1] * along_f + coords[1, k + 1] * across_f
     reference_across = coords[1, k + 1] * along_f - coords[0, k + 1] * across_f
     for j in range(size):
         multipliers[j, k - 2] = 0.0
-        along, across, cosine, row = lines[0, j], lines[1, j], lines[2, j], order[j]
-        doubt = CLEAR * max(errors[k - 2], errors[0] / math.sqrt(along * along + across * across))
-        if not start <= row < stop or shortest * _apart(lines, size, j) <= doubt:
+        along, across, cosine, sine = lines[0, j], lines[1, j], lines[2, j], lines[3, j]
+        before, after = (j if j > 0 else size) - 1, (j + 1 if j + 1 < size else 0)
+        apart = min(
+            abs(cosine * lines[3, before] - sine * lines[2, before]),
+            abs(cosine * lines[3, after] - sine * lines[2, after]),
+        )
+        square = along * along + across * across
+        doubt = CLEAR * max(errors[k - 2], errors[0] / math.sqrt(square))
+        if not pending[order[j]] or (size > 1 and shortest * apart <= doubt) or shortest <= doubt:
             continue
-        value = reference * cosine + reference_across * lines[3, j]
-        height, square = functional * cosine / value, along * along + across * across
+        value = reference * cosine + reference_across * sine
+        height, first = functional * cosine / value, k + 1 + order[j]
         own = (functional * along - height * (reference * along + reference_across * across)) / square
         least, total = abs(own), abs(own) + (1.0 + abs(height)) / abs(value)
-        first = k + 1 + row
         for c in range(k - 2):
             multiplier = combined[c, k] - height * combined[c, k + 1] - own * combined[c, first]
             multipliers[j, c] = multiplier
             least, total = min(least, abs(multiplier)), total + abs(multiplier)
         if min(least, functional * cosine) > doubt * total:
             multipliers[j, k - 2] = own
-
-
-@kernel
-def _middle(lines: FloatArray, j: int, step: int, size: int) -> tuple[float, float]:
-    """Return the middle of the arc from vertex j to the one before or after it, or a point at 45 degrees."""
-    cosine, sine = lines[2, j], lines[3, j]
-    other = j + step
-    if 0 <= other < size:
-        along, across = lines[2, other], lines[3, other]
-    else:
-        other = size - 1 if other < 0 else 0
-        along, across = -lines[2, other], -lines[3, other]
-    if size == 1 or along * cosine + across * sine < 0.0:
-        along, across = -step * sine, step * cosine
-    along, across = along + cosine, across + sine
-    length = math.sqrt(along * along + across * across)
-    return along / length, across / length
+            solved += 1
+    return solved
 
 
 @kernel
@@ -265,50 +246,139 @@ def _place(
     images: FloatArray,
     multipliers: FloatArray,
     size: int,
-    start: int,
-    stop: int,
     neighbours: int,
+    pending: BoolArray,
     weights: FloatArray,
 ) -> None:
-    """Write witnesses for vertices ``start .. stop``, looking at crossings by so many lines on each side."""
-    k, d = multipliers.shape[1] + 1, weights.shape[1]
+    """Write witnesses for pending vertices, looking at crossings by so many lines on each side."""
+    k = multipliers.shape[1] + 1
     reach = min(neighbours, (size - 1) // 2)
-    for j in range(start, stop):
-        own = multipliers[j, k - 2]
-        if own == 0.0:
+    for j in range(size):
+        own, cosine, sine = multipliers[j, k - 2], lines[2, j], lines[3, j]
+        if own == 0.0 or not pending[order[j]]:
             continue
-        along, across = _middle(lines, j, 1 if (own > 0.0) == (lines[1, j] > 0.0) else -1, size)
-        rate = 1.0
+        # The middle of the arc between the vertex and the one before or after it, or a point at 45 degrees.
+        turn = 1 if (own > 0.0) == (lines[1, j] > 0.0) else -1
+        other, sign = j + turn, 1.0
+        if not 0 <= other < size:
+            other, sign = other - turn * size, -1.0
+        along, across = sign * lines[2, other], sign * lines[3, other]
+        if size == 1 or along * cosine + across * sine < 0.0:
+            along, across = -turn * sine, turn * cosine
+        along, across = along + cosine, across + sine
+        length = math.sqrt(along * along + across * across)
+        along, across, rate = along / length, across / length, 1.0
         for position in range(j - reach, j + reach + 1 + (size - 1) % 2):
             i = position + size if position < 0 else (position - size if position >= size else position)
             row, move = k + 1 + order[i], 0.0
             for c in range(k - 2):
-                move -= math.copysign(combined[c, row], combined[c, row] * multipliers[j, c])
+                move -= math.copysign(1.0, multipliers[j, c]) * combined[c, row]
             rate = max(rate, 2.0 * move / (lines[0, i] * along + lines[1, i] * across))
-        step = 1.0 / rate
-        for i in range(d):
+        for i in range(images.shape[1]):
             moved = 0.0
             for c in range(k - 2):
-                moved += math.copysign(step, multipliers[j, c]) * images[c + 2, i]
-            weights[j, i] = along * images[0, i] + across * images[1, i] + moved
+                moved += math.copysign(1.0, multipliers[j, c]) * images[c + 2, i]
+            weights[j, i] = along * images[0, i] + across * images[1, i] + moved / rate
 
 
 @kernel
-def _turn(
-    starts: IntArray,
-    members: IntArray,
+def _begin(
+    order: IntArray,
+    lines: FloatArray,
+    size: int,
     chosen: IntArray,
-    multipliers: FloatArray,
-    j: int,
+    inner: int,
+    owners: IntArray,
+    agreement: FloatArray,
     side_of: FloatArray,
+    fixed: WordArray,
     sides: FloatArray,
     words: WordArray,
 ) -> None:
-    """Give the rows that vanish on the plane the signs of their multipliers at vertex j."""
-    for c in range(multipliers.shape[1] - 1):
-        if side_of[chosen[c]] * multipliers[j, c] < 0.0:
-            side_of[chosen[c]] = -side_of[chosen[c]]
-            cross(starts, members, chosen[c], sides, words)
+    """Write the signs before the first line, those of hyperplanes that hold the plane being positive."""
+    for c in range(inner):
+        side_of[chosen[c]] = 1.0
+    for j in range(size):
+        side_of[order[j]] = -1.0 if lines[1, j] > 0.0 else 1.0
+    for w in range(words.shape[0]):
+        words[w] = fixed[w]
+    for i in range(sides.shape[0]):
+        sides[i] = side_of[owners[i]] * agreement[i]
+        words[i >> 6] |= np.uint64(sides[i] > 0.0) << np.uint64(i & 63)
+
+
+@reordering_kernel
+def _record(
+    rows: FloatArray,
+    tolerance: FloatArray,
+    starts: IntArray,
+    members: IntArray,
+    every: WordArray,
+    fixed: WordArray,
+    units: FloatArray,
+    order: IntArray,
+    lines: FloatArray,
+    multipliers: FloatArray,
+    size: int,
+    chosen: IntArray,
+    side_of: FloatArray,
+    weights: FloatArray,
+    sides: FloatArray,
+    values: FloatArray,
+    words: WordArray,
+    pending: BoolArray,
+    bits: WordArray,
+    generators: FloatArray,
+    count: int,
+) -> int:
+    """Write the cells of pending vertices whose witnesses have the signs they should, beyond rounding."""
+    depth, n = rows.shape
+    k, due = multipliers.shape[1] + 1, -1
+    for j in range(size):
+        row, own = order[j], multipliers[j, k - 2]
+        after = own == 0.0 or (own > 0.0) == (lines[1, j] > 0.0)
+        # What changes sides: the line before, the rows that vanish on the plane, this line.
+        for c in range(-1, k - 1):
+            if c < 0:
+                hyperplane, crossed = due, due >= 0
+            elif c < k - 2:
+                hyperplane = chosen[c]
+                crossed = own != 0.0 and side_of[hyperplane] * multipliers[j, c] < 0.0
+                if crossed:
+                    side_of[hyperplane] = -side_of[hyperplane]
+            else:
+                hyperplane, crossed = row, after
+            if crossed:
+                for position in range(starts[hyperplane], starts[hyperplane + 1]):
+                    i = members[position]
+                    sides[i] = -sides[i]
+                    words[i >> 6] ^= _ONE << np.uint64(i & 63)
+        due = -1 if after else row
+        if own == 0.0 or not pending[row]:
+            continue
+        square = 0.0
+        for c in range(0, depth, 3):
+            x, y, z = weights[j, c], weights[j, c + 1], weights[j, c + 2]
+            square += x * x + y * y + z * z
+            if c < depth - 3:
+                kept = 0.0 if c == 0 else 1.0
+                for i in range(n):
+                    values[i] = kept * values[i] + (x * rows[c, i] + y * rows[c + 1, i] + z * rows[c + 2, i])
+        norm, clear = math.sqrt(square), 0
+        for i in range(n):
+            value = values[i] + (x * rows[depth - 3, i] + y * rows[depth - 2, i] + z * rows[depth - 1, i])
+            clear += sides[i] * value > norm * tolerance[i]
+        if clear == n:
+            pending[row] = False
+            for w in range(words.shape[0]):
+                bits[count, w] = words[w]
+                bits[count + 1, w] = (~words[w] & every[w]) | fixed[w]
+            for c in range(generators.shape[1]):
+                value = weights[j, c] * units[0, c] * units[1, c]
+                generators[count, c] = value
+                generators[count + 1, c] = -value
+            count += 2
+    return count
 
 
 @kernel
@@ -321,12 +391,11 @@ def sweep(
     errors: FloatArray,
     start: int,
     stop: int,
-    pending: BoolArray,
     bits: WordArray,
     generators: FloatArray,
     count: int,
 ) -> int:
-    """Write the cells of the simple vertices of a plane.
+    """Write the cells of the simple vertices of a plane, and mark the rows left to do as pending.
 
     Parameters
     ----------
@@ -342,8 +411,6 @@ def sweep(
         Bounds on the errors of rows and, at ``k - 2``, in the plane.
     start, stop : int
         Which rows complete a sequence.
-    pending : ndarray of bool, shape (m,)
-        Filled: which of these rows are left to do.
     bits, generators, count
         Output, and how many rows of it are in use.
 
@@ -352,38 +419,46 @@ def sweep(
     int
         How many are in use now.
     """
-    k, m = coords.shape[0], on.shape[0]
-    n_on = 0
-    for i in range(m):
+    rows, tolerance, basis, owners, agreement, starts, members, fixed, every, units = target
+    found, raw, bins, order, lines, combined, images = plane[:7]
+    side_of, multipliers, weights, sides, values, words, pending = plane[7:]
+    k, n_on = coords.shape[0], 0
+    for i in range(on.shape[0]):
         n_on += on[i]
         pending[i] = start <= i < stop and not on[i]
     if n_on != k - 2 or math.hypot(coords[0, k], coords[1, k]) <= CLEAR * errors[k - 2] or start >= stop:
         return count
-    rows, tolerance, basis, owners, agreement, starts, members, fixed, every, units = target
-    order, lines, combined, images, side_of, multipliers, weights, sides, values, words = plane
-    size, shortest = _lines(coords, k + 1, on, order, lines)
+    size, shortest = _project(coords, on, found, raw)
+    _sort(found, raw, size, bins, order, lines)
     _combine(basis, coords, chosen, combined, images)
-    _before(order, lines, size, chosen, k - 2, side_of)
-    set_sides(owners, agreement, side_of, fixed, sides, words)
-    _solve(coords, combined, order, lines, size, shortest, errors, start, stop, multipliers)
-    _place(
-        combined, order, lines, images, multipliers, size, size - size, size, min(_NEIGHBOURS, size), weights
-    )
-    for j in range(size):
-        row, own = order[j], multipliers[j, k - 2]
-        after = own == 0.0 or (own > 0.0) == (lines[1, j] > 0.0)
-        if after:
-            cross(starts, members, row, sides, words)
-        if own == 0.0:
-            continue
-        _turn(starts, members, chosen, multipliers, j, side_of, sides, words)
-        clear = confirmed(rows, tolerance, sides, weights, j, values)
-        if not clear:
-            _place(combined, order, lines, images, multipliers, size, j, j + 1, size, weights)
-            clear = confirmed(rows, tolerance, sides, weights, j, values)
-        if clear:
-            count = write(words, every, fixed, weights, j, units, bits, generators, count)
-            pending[row] = False
-        if not after:
-            cross(starts, members, row, sides, words)
+    left = _solve(coords, combined, order, lines, size, shortest, errors, pending, multipliers)
+    for neighbours in (_NEIGHBOURS, size):
+        if left > 0:
+            _place(combined, order, lines, images, multipliers, size, neighbours, pending, weights)
+            _begin(order, lines, size, chosen, k - 2, owners, agreement, side_of, fixed, sides, words)
+            written = _record(
+                rows,
+                tolerance,
+                starts,
+                members,
+                every,
+                fixed,
+                units,
+                order,
+                lines,
+                multipliers,
+                size,
+                chosen,
+                side_of,
+                weights,
+                sides,
+                values,
+                words,
+                pending,
+                bits,
+                generators,
+                count,
+            )
+            left -= (written - count) // 2
+            count = written
     return count

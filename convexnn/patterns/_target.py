@@ -1,16 +1,16 @@
 """Where the cells of an arrangement are written: the rows of the data behind each hyperplane."""
 
+import math
 from typing import NamedTuple, TypeAlias
 
 import numpy as np
 
-from convexnn._jit import kernel, reordering_kernel
+from convexnn._jit import kernel
 from convexnn._typing import FloatArray, IntArray, WordArray
 from convexnn.patterns._bits import pack_bits
 from convexnn.patterns.arrangement import Arrangement
 from convexnn.patterns.witnesses import ScaledData
 
-_ONE = np.uint64(1)
 # What kernels take instead of the class of the same fields, to which their cache on disk would refer.
 TargetArrays: TypeAlias = tuple[
     FloatArray,
@@ -34,8 +34,8 @@ class Target(NamedTuple):
 
     Parameters
     ----------
-    rows : ndarray of float64, shape (d, n)
-        Scaled data, transposed.
+    rows : ndarray of float64, shape (3 * ceil(d / 3), n)
+        Scaled data, transposed, and rows of zeros, since products are summed by threes.
     tolerance : ndarray of float64, shape (n,)
         Bound on the rounding error of a product with a unit vector; -1 for zero rows.
     basis : ndarray of float64, shape (d, r)
@@ -81,7 +81,7 @@ class Target(NamedTuple):
         # Two factors, because one alone might be beyond the largest number.
         half = data.exponents // 2
         return cls(
-            np.ascontiguousarray(data.rows.T),
+            np.ascontiguousarray(np.pad(data.rows, ((0, 0), (0, -data.n_features % 3))).T),
             data.tolerance,
             arrangement.basis,
             owners,
@@ -94,116 +94,48 @@ class Target(NamedTuple):
         )
 
 
-# Kernels called for each cell take arrays: a tuple costs a count of references for each array in it.
-
-
-@kernel
-def set_sides(
-    owners: IntArray,
-    agreement: FloatArray,
-    side_of: FloatArray,
-    fixed: WordArray,
-    sides: FloatArray,
-    words: WordArray,
-) -> None:
-    """Give the rows the signs that their hyperplanes have in `side_of`, shape (m + 1,), dense and packed."""
-    for w in range(words.shape[0]):
-        words[w] = fixed[w]
-    for i in range(sides.shape[0]):
-        sides[i] = side_of[owners[i]] * agreement[i]
-        words[i >> 6] |= np.uint64(sides[i] > 0.0) << np.uint64(i & 63)
-
-
-@kernel
-def cross(starts: IntArray, members: IntArray, hyperplane: int, sides: FloatArray, words: WordArray) -> None:
-    """Change the sides of the rows of a hyperplane."""
-    for position in range(starts[hyperplane], starts[hyperplane + 1]):
-        i = members[position]
-        sides[i] = -sides[i]
-        words[i >> 6] ^= _ONE << np.uint64(i & 63)
-
-
-@reordering_kernel
-def _multiply(rows: FloatArray, weights: FloatArray, j: int, values: FloatArray) -> float:
-    """Write the products of all rows with weight j; return its norm."""
-    d, n = rows.shape
-    first = (d - 1) % 3 + 1
-    x, y, z = weights[j, 0], weights[j, min(1, d - 1)], weights[j, min(2, d - 1)]
-    if first == 1:
-        for i in range(n):
-            values[i] = x * rows[0, i]
-    elif first == 2:
-        for i in range(n):
-            values[i] = x * rows[0, i] + y * rows[1, i]
-    else:
-        for i in range(n):
-            values[i] = x * rows[0, i] + y * rows[1, i] + z * rows[2, i]
-    for c in range(first, d, 3):
-        x, y, z = weights[j, c], weights[j, c + 1], weights[j, c + 2]
-        for i in range(n):
-            values[i] += x * rows[c, i] + y * rows[c + 1, i] + z * rows[c + 2, i]
-    square = 0.0
-    for c in range(d):
-        square += weights[j, c] * weights[j, c]
-    return float(np.sqrt(square))
-
-
-@kernel
-def confirmed(
-    rows: FloatArray,
-    tolerance: FloatArray,
-    sides: FloatArray,
-    weights: FloatArray,
-    j: int,
-    values: FloatArray,
-) -> bool:
-    """Whether the products of weight j with all non-zero rows have the given signs, beyond rounding."""
-    norm = _multiply(rows, weights, j, values)
-    wrong = 0
-    for i in range(values.shape[0]):
-        wrong += sides[i] * values[i] <= norm * tolerance[i]
-    return wrong == 0
-
-
 @kernel
 def adopt(
-    rows: FloatArray,
-    tolerance: FloatArray,
-    fixed: WordArray,
-    weights: FloatArray,
-    j: int,
-    values: FloatArray,
-    words: WordArray,
-) -> bool:
-    """Pack the signs of the products with weight j; return whether all are beyond rounding."""
-    norm = _multiply(rows, weights, j, values)
-    for w in range(words.shape[0]):
-        words[w] = fixed[w]
-    close = 0
-    for i in range(values.shape[0]):
-        close += abs(values[i]) <= norm * tolerance[i]
-        words[i >> 6] |= np.uint64(values[i] > 0.0) << np.uint64(i & 63)
-    return close == 0
-
-
-@kernel
-def write(
-    words: WordArray,
-    every: WordArray,
-    fixed: WordArray,
-    weights: FloatArray,
-    j: int,
-    units: FloatArray,
+    target: TargetArrays,
+    point: FloatArray,
+    weight: FloatArray,
     bits: WordArray,
     generators: FloatArray,
     count: int,
-) -> int:
-    """Write a cell with weight j and its opposite at position `count`; return the next position."""
-    for w in range(words.shape[0]):
-        bits[count, w] = words[w]
-        bits[count + 1, w] = (~words[w] & every[w]) | fixed[w]
-    for c in range(weights.shape[1]):
-        value = weights[j, c] * units[0, c] * units[1, c]
+) -> bool:
+    """Write the cell of a point and its opposite at position `count`; return whether its signs are certain.
+
+    Parameters
+    ----------
+    target
+    point : ndarray of float64, shape (k,)
+        Its coordinates.
+    weight : ndarray of float64, shape (d,)
+        Filled: the scaled weight.
+    bits, generators, count
+        Output, and how many rows of it are in use.
+    """
+    rows, tolerance, basis, _, _, _, _, fixed, every, units = target
+    square, clear = 0.0, 0
+    for c in range(weight.shape[0]):
+        total = 0.0
+        for i in range(point.shape[0]):
+            total += basis[c, i] * point[i]
+        weight[c] = total
+        square += total * total
+    norm = math.sqrt(square)
+    for w in range(fixed.shape[0]):
+        bits[count, w] = fixed[w]
+    for i in range(rows.shape[1]):
+        value = 0.0
+        for c in range(weight.shape[0]):
+            value += weight[c] * rows[c, i]
+        clear += abs(value) > norm * tolerance[i]
+        bits[count, i >> 6] |= np.uint64(value > 0.0) << np.uint64(i & 63)
+    for w in range(fixed.shape[0]):
+        bits[count + 1, w] = (~bits[count, w] & every[w]) | fixed[w]
+    for c in range(weight.shape[0]):
+        value = weight[c] * units[0, c] * units[1, c]
         generators[count, c] = value
         generators[count + 1, c] = -value
-    return count + 2
+    return clear == rows.shape[1]

@@ -21,33 +21,53 @@ _NONE = -(1 << 30)
 _STATIONARY = 1e-11
 _WRONG = 1e-10
 _DEPENDENT = 1e-9
+_SINGULAR = 1e-150
+_RESOLUTION = 1e-3
+
+
+@reordering_kernel
+def _pivot(work: FloatArray, r: int, column: int) -> float:
+    """Bring the row with the largest entry of a column up to the diagonal; return that entry."""
+    largest = column
+    for i in range(column + 1, r):
+        if abs(work[i, column]) > abs(work[largest, column]):
+            largest = i
+    for j in range(2 * r):
+        work[column, j], work[largest, j] = work[largest, j], work[column, j]
+    return float(work[column, column])
+
+
+@reordering_kernel
+def _eliminate(work: FloatArray, r: int, column: int, pivot: float) -> None:
+    """Clear a column but for a one on the diagonal."""
+    for j in range(2 * r):
+        work[column, j] /= pivot
+    for i in range(r):
+        factor = work[i, column]
+        if i != column and factor != 0.0:
+            for j in range(2 * r):
+                work[i, j] -= factor * work[column, j]
 
 
 @reordering_kernel
 def facet_normals(vertices: FloatArray, normals: FloatArray, work: FloatArray) -> bool:
-    """Write the rows ``n_k`` with ``n_k . v_l = 1[k = l]``; False if the vertices are dependent."""
+    """Write the rows ``n_k`` with ``n_k . v_l = 1[k = l]``; False if the vertices are dependent.
+
+    Parameters
+    ----------
+    vertices, normals : ndarray of shape (r, r)
+    work : ndarray of shape (at least r, at least 2 r)
+    """
     r = vertices.shape[0]
     for i in range(r):
         for j in range(r):
             work[i, j] = vertices[i, j]
             work[i, r + j] = 1.0 if i == j else 0.0
-    for c in range(r):
-        pivot = c
-        for i in range(c + 1, r):
-            if abs(work[i, c]) > abs(work[pivot, c]):
-                pivot = i
-        if abs(work[pivot, c]) < 1e-150:
+    for column in range(r):
+        pivot = _pivot(work, r, column)
+        if abs(pivot) < _SINGULAR:
             return False
-        for j in range(2 * r):
-            work[c, j], work[pivot, j] = work[pivot, j], work[c, j]
-        inverse = 1.0 / work[c, c]
-        for j in range(2 * r):
-            work[c, j] *= inverse
-        for i in range(r):
-            factor = work[i, c]
-            if i != c and factor != 0.0:
-                for j in range(2 * r):
-                    work[i, j] -= factor * work[c, j]
+        _eliminate(work, r, column, pivot)
     for k in range(r):
         for j in range(r):
             normals[k, j] = work[j, r + k]
@@ -134,17 +154,36 @@ def _wrong_multiplier(
 
 
 @reordering_kernel
-def _step(
+def _approach(
     m: int,
     rows: FloatArray,
-    strengths: FloatArray,
     sides: IntArray,
     normals: FloatArray,
     point: FloatArray,
     direction: FloatArray,
+    heights: FloatArray,
+    slopes: FloatArray,
+) -> None:
+    """Write for the rows, then the facets, how far off they are and how fast `direction` gets there."""
+    r = point.shape[0]
+    for i in range(m + r):
+        height = slope = 0.0
+        for j in range(r):
+            entry = rows[i, j] if i < m else normals[i - m, j]
+            height += entry * point[j]
+            slope += entry * direction[j]
+        toward = -1.0 if i >= m or sides[i] == 1 else 1.0
+        heights[i], slopes[i] = max(-toward * height, 0.0), toward * slope
+
+
+@reordering_kernel
+def _step(
+    m: int,
+    strengths: FloatArray,
+    sides: IntArray,
+    point: FloatArray,
+    direction: FloatArray,
     square: float,
-    size: int,
-    active: IntArray,
     heights: FloatArray,
     slopes: FloatArray,
 ) -> int:
@@ -153,43 +192,106 @@ def _step(
     The derivative is ``square (1 - t)`` less ``strengths |slope|`` of every row passed.
     """
     r = point.shape[0]
-    for i in range(m + r):
-        height = slope = 0.0
-        for j in range(r):
-            entry = rows[i, j] if i < m else normals[i - m, j]
-            height += entry * point[j]
-            slope += entry * direction[j]
-        if i >= m or sides[i] == 1:
-            height, slope = height, -slope
-        else:
-            height = -height
-        heights[i], slopes[i] = max(height, 0.0), slope
-    for f in range(size):
-        slopes[active[f] if active[f] >= 0 else m - active[f] - 1] = 0.0
     length, passed, stop = 0.0, 0.0, _NONE
     while True:
         nearest, first = math.inf, -1
         for i in range(m + r):
             if slopes[i] > 0.0 and heights[i] < nearest * slopes[i]:
                 nearest, first = heights[i] / slopes[i], i
-        root = (square - passed) / square
-        if nearest >= root:
-            length = root
+        length = (square - passed) / square
+        if nearest >= length:
             break
         length = nearest
         if first >= m:
             stop = m - first - 1
             break
-        after = passed + strengths[first] * slopes[first]
-        if (square - after) - length * square <= 0.0:
+        passed += strengths[first] * slopes[first]
+        if (square - passed) - length * square <= 0.0:
             stop = first
             break
-        passed = after
         sides[first] = 1 - sides[first]
         slopes[first] = 0.0
     for j in range(r):
         point[j] += length * direction[j]
     return stop
+
+
+@reordering_kernel
+def _ascent(
+    m: int,
+    rows: FloatArray,
+    strengths: FloatArray,
+    linear: FloatArray,
+    point: FloatArray,
+    sides: IntArray,
+    gradient: FloatArray,
+    direction: FloatArray,
+) -> None:
+    """Write a supergradient at `point` twice."""
+    r = point.shape[0]
+    for j in range(r):
+        gradient[j] = linear[j] - point[j]
+    for i in range(m):
+        if sides[i] == 1:
+            for j in range(r):
+                gradient[j] -= strengths[i] * rows[i, j]
+    for j in range(r):
+        direction[j] = gradient[j]
+
+
+@reordering_kernel
+def _begin(m: int, rows: FloatArray, linear: FloatArray, point: FloatArray, sides: IntArray) -> float:
+    """Write on which side of the rows the point lies; return the length of `linear`."""
+    square = 0.0
+    for j in range(point.shape[0]):
+        square += linear[j] * linear[j]
+    for i in range(m):
+        height = 0.0
+        for j in range(point.shape[0]):
+            height += rows[i, j] * point[j]
+        sides[i] = 1 if height > 0.0 else 0
+    return math.sqrt(square)
+
+
+@reordering_kernel
+def _release(
+    place: int,
+    size: int,
+    rows: FloatArray,
+    normals: FloatArray,
+    sides: IntArray,
+    active: IntArray,
+    basis: FloatArray,
+    factors: FloatArray,
+    multipliers: FloatArray,
+    dots: FloatArray,
+) -> int:
+    """Let the active row or facet at `place` go, to the side of its multiplier; return how many are left."""
+    if active[place] >= 0:
+        sides[active[place]] = 1 if multipliers[place] > 0.0 else 0
+    left = place
+    for f in range(place + 1, size):
+        left += int(_activate(active[f], left, rows, normals, active, basis, factors, dots))
+    return left
+
+
+@reordering_kernel
+def _write_shares(
+    m: int,
+    strengths: FloatArray,
+    sides: IntArray,
+    size: int,
+    active: IntArray,
+    multipliers: FloatArray,
+    found: bool,
+    shares: FloatArray,
+) -> None:
+    for i in range(m):
+        shares[i] = float(sides[i])
+    for f in range(size):
+        if active[f] >= 0:
+            share = multipliers[f] / strengths[active[f]] if found else 0.5
+            shares[active[f]] = min(1.0, max(0.0, share))
 
 
 @reordering_kernel
@@ -227,7 +329,7 @@ def maximise_concave(
         Changed in place.
     shares : ndarray of shape (at least m,)
         Written: ``a_i`` in [0, 1] such that ``linear - sum_i a_i tau_i x_i`` is a supergradient at `point`.
-    work : ndarray of shape (at least 4 r + 8, at least max(m + r, 2 r))
+    work : ndarray of shape (at least 2 r + 8, at least max(m + r, 2 r))
     sides, active : ndarray of intp, shapes (at least m,) and (r + 1,)
         Work space.
 
@@ -242,49 +344,23 @@ def maximise_concave(
     gradient, direction = work[2 * r + 4, :r], work[2 * r + 5, :r]
     multipliers, dots = work[2 * r + 6, : r + 1], work[2 * r + 7, : r + 1]
     size, found = 0, False
-    for i in range(m):
-        height = 0.0
-        for j in range(r):
-            height += rows[i, j] * point[j]
-        sides[i] = 1 if height > 0.0 else 0
+    resolved = scale + _RESOLUTION * _begin(m, rows, linear, point, sides)
     for _ in range(max_iter):
-        for j in range(r):
-            gradient[j] = linear[j] - point[j]
-        for i in range(m):
-            if sides[i] == 1:
-                for j in range(r):
-                    gradient[j] -= strengths[i] * rows[i, j]
-        for j in range(r):
-            direction[j] = gradient[j]
+        _ascent(m, rows, strengths, linear, point, sides, gradient, direction)
         length = _orthogonalise(basis, size, direction, dots)
-        if length <= _STATIONARY * scale or size == r:
+        if length <= _STATIONARY * resolved or size == r:
             place = _wrong_multiplier(
-                size, gradient, strengths, active, basis, factors, multipliers, _WRONG * scale
+                size, gradient, strengths, active, basis, factors, multipliers, _WRONG * resolved
             )
             if place < 0:
                 found = True
                 break
-            if active[place] >= 0:
-                sides[active[place]] = 1 if multipliers[place] > 0.0 else 0
-            last, size = size, place
-            for f in range(place + 1, last):
-                _activate(active[f], size, rows, normals, active, basis, factors, dots)
-                size += 1
+            size = _release(place, size, rows, normals, sides, active, basis, factors, multipliers, dots)
             continue
-        stop = _step(
-            m,
-            rows,
-            strengths,
-            sides,
-            normals,
-            point,
-            direction,
-            length * length,
-            size,
-            active,
-            heights,
-            slopes,
-        )
+        _approach(m, rows, sides, normals, point, direction, heights, slopes)
+        for f in range(size):
+            slopes[active[f] if active[f] >= 0 else m - active[f] - 1] = 0.0
+        stop = _step(m, strengths, sides, point, direction, length * length, heights, slopes)
         if stop != _NONE:
             if not _activate(stop, size, rows, normals, active, basis, factors, dots):
                 break
@@ -292,10 +368,5 @@ def maximise_concave(
                 sides[stop] = 0
             size += 1
         _orthogonalise(basis, size, point, dots)
-    for i in range(m):
-        shares[i] = float(sides[i])
-    for f in range(size):
-        if active[f] >= 0:
-            share = multipliers[f] / strengths[active[f]] if found else 0.5
-            shares[active[f]] = min(1.0, max(0.0, share))
+    _write_shares(m, strengths, sides, size, active, multipliers, found, shares)
     return found

@@ -25,34 +25,21 @@ def _heights(vertices: FloatArray, rows: FloatArray, listed: IndexArray, m: int,
 
 
 @reordering_kernel
-def _bound(
+def _relax(
     vertices: FloatArray,
     fixed: FloatArray,
     rows: FloatArray,
     weights: FloatArray,
     listed: IndexArray,
     m: int,
-    scale: float,
     heights: FloatArray,
     corners: FloatArray,
     falling: FloatArray,
     strengths: FloatArray,
     places: IntArray,
-    shares: FloatArray,
-    normals: FloatArray,
-    linear: FloatArray,
-    point: FloatArray,
-    work: FloatArray,
-    sides: IntArray,
-    active: IntArray,
-) -> float:
-    """Bound h on a cone: rising kinks by their chords, the concave rest by its maximum.
-
-    Leaves the maximiser of the relaxation in `point`. The bound is proved by `shares` alone, whatever
-    `maximise_concave` returned: ``|s| + sqrt(r) max_k (c_k - v_k . s)+`` for any s.
-    """
-    r = vertices.shape[0]
-    n_falling = 0
+) -> int:
+    """Write the relaxation: values at the vertices without the concave kinks, and those; return how many."""
+    r, count = vertices.shape[0], 0
     for k in range(r):
         corners[k] = 0.0
         for j in range(r):
@@ -64,11 +51,49 @@ def _bound(
                 corners[k] += weight * max(heights[i, k], 0.0)
         else:
             for j in range(r):
-                falling[n_falling, j] = rows[listed[i], j]
-            strengths[n_falling], places[n_falling] = -weight, i
-            n_falling += 1
-    if not facet_normals(vertices, normals, work):
-        return math.inf
+                falling[count, j] = rows[listed[i], j]
+            strengths[count], places[count] = -weight, i
+            count += 1
+    return count
+
+
+@reordering_kernel
+def _proved(
+    vertices: FloatArray,
+    heights: FloatArray,
+    corners: FloatArray,
+    count: int,
+    strengths: FloatArray,
+    places: IntArray,
+    shares: FloatArray,
+    point: FloatArray,
+) -> float:
+    """``|s| + sqrt(r) max_k (c_k - v_k . s)+`` with s the point: a bound whatever point and shares are."""
+    r = vertices.shape[0]
+    square, missing = 0.0, 0.0
+    for j in range(r):
+        square += point[j] * point[j]
+    for k in range(r):
+        excess = corners[k]
+        for i in range(count):
+            excess -= strengths[i] * shares[i] * heights[places[i], k]
+        for j in range(r):
+            excess -= vertices[k, j] * point[j]
+        missing = max(missing, excess)
+    return math.sqrt(square) + math.sqrt(r) * missing
+
+
+@reordering_kernel
+def _begin(
+    vertices: FloatArray,
+    normals: FloatArray,
+    corners: FloatArray,
+    scale: float,
+    linear: FloatArray,
+    point: FloatArray,
+) -> None:
+    """Write the linear function with the values `corners` at the vertices, and a point in the middle."""
+    r = vertices.shape[0]
     square = 0.0
     for j in range(r):
         linear[j] = point[j] = 0.0
@@ -78,20 +103,6 @@ def _bound(
         square += point[j] * point[j]
     for j in range(r):
         point[j] *= 0.5 * scale / math.sqrt(square)
-    maximise_concave(
-        n_falling, falling, strengths, linear, normals, scale, _MAX_STEPS, point, shares, work, sides, active
-    )
-    square, missing = 0.0, 0.0
-    for j in range(r):
-        square += point[j] * point[j]
-    for k in range(r):
-        excess = corners[k]
-        for i in range(n_falling):
-            excess -= strengths[i] * shares[i] * heights[places[i], k]
-        for j in range(r):
-            excess -= vertices[k, j] * point[j]
-        missing = max(missing, excess)
-    return math.sqrt(square) + math.sqrt(r) * missing
 
 
 @reordering_kernel
@@ -113,21 +124,10 @@ def _value(
 
 
 @reordering_kernel
-def _best_edge(
-    weights: FloatArray, listed: IndexArray, m: int, heights: FloatArray, where: FloatArray, loose: FloatArray
-) -> tuple[int, int, float]:
-    """Choose the edge whose chords are loosest near the relaxation's maximiser, and where to cut it.
-
-    `where` are the coordinates of the maximiser in the cone's vertices. The cut is at the mean of the
-    crossings of the edge's kinks, weighted by how much their chords overestimate; the last coordinate of
-    the result is the share of the first vertex.
-    """
-    r = where.shape[0]
-    best, first, second, share = 0.0, -1, -1, 0.5
-    largest = 0.0
-    for k in range(r):
-        largest = max(largest, where[k])
-    loose[:, :] = 0.0
+def _losses(weights: FloatArray, listed: IndexArray, m: int, heights: FloatArray, losses: FloatArray) -> None:
+    """Write how much the chords along each edge overestimate, and that times the crossings' positions."""
+    r = heights.shape[1]
+    losses[:, :] = 0.0
     for i in range(m):
         weight = weights[listed[i]]
         if weight > 0.0:
@@ -136,16 +136,27 @@ def _best_edge(
                     product = heights[i, a] * heights[i, b]
                     if product < 0.0:
                         span = abs(heights[i, a]) + abs(heights[i, b])
-                        loss = -weight * product / span
-                        loose[a, b] += loss
-                        loose[b, a] += loss * abs(heights[i, b]) / span
+                        losses[a, b] -= weight * product / span
+                        losses[b, a] -= weight * product / span * abs(heights[i, b]) / span
+
+
+@reordering_kernel
+def _loosest_edge(losses: FloatArray, where: FloatArray) -> tuple[int, int, float]:
+    """Choose the edge whose chords are loosest near the relaxation's maximiser, and where to cut it.
+
+    `where` are the coordinates of the maximiser in the cone's vertices. The cut is at the mean of the
+    crossings of the edge's kinks, weighted by how much their chords overestimate; the last entry of the
+    result is the share of the first vertex. The edge is (-1, -1) if no kink crosses any.
+    """
+    r = where.shape[0]
+    best, first, second, share = 0.0, -1, -1, 0.5
     for attempt in range(2):
         for a in range(r):
             for b in range(a):
-                near = min(where[a], where[b]) / largest if attempt == 0 and largest > 0.0 else 1.0
-                if near * loose[a, b] > best:
-                    best, first, second = near * loose[a, b], a, b
-                    share = loose[b, a] / loose[a, b]
+                near = min(where[a], where[b]) if attempt == 0 else 1.0
+                if near * losses[a, b] > best:
+                    best, first, second = near * losses[a, b], a, b
+                    share = losses[b, a] / losses[a, b]
         if first >= 0:
             break
     return first, second, share
@@ -196,6 +207,21 @@ def _keep(
             for j in range(r):
                 fixed[j] += weights[row] * rows[row, j]
     return count
+
+
+@reordering_kernel
+def _cut(cone: FloatArray, child: FloatArray, a: int, b: int, share: float, corner: FloatArray) -> None:
+    """Cut the edge (a, b): `child` gets the part at a, `cone` keeps the one at b."""
+    r = cone.shape[0]
+    square = 0.0
+    for j in range(r):
+        corner[j] = share * cone[a, j] + (1.0 - share) * cone[b, j]
+        square += corner[j] * corner[j]
+    for k in range(r):
+        for j in range(r):
+            child[k, j] = cone[k, j]
+    for j in range(r):
+        cone[a, j] = child[b, j] = corner[j] / math.sqrt(square)
 
 
 @reordering_kernel
@@ -253,7 +279,7 @@ def search(
         np.empty(n, dtype=np.intp),
         np.empty(r + 1, dtype=np.intp),
     )
-    normals, loose = np.empty((r, r)), np.empty((r, r))
+    normals, losses = np.empty((r, r)), np.empty((r, r))
     corners, start, point, where = np.empty(r), np.empty(r), np.empty(r), np.empty(r)
     work = np.empty((2 * r + 8, max(n + r, 2 * r) + 1))
     every = np.arange(n).astype(np.int32)
@@ -265,36 +291,34 @@ def search(
         cone, m = stack[top], int(sizes[top])
         _heights(cone, rows, listed[top], m, heights)
         limit = max(threshold, (1.0 + tol) * best[0], slack)
-        bound = _bound(
-            cone,
-            fixed[top],
-            rows,
-            weights,
-            listed[top],
-            m,
-            limit,
-            heights,
-            corners,
-            falling,
-            strengths,
-            places,
-            shares,
-            normals,
-            start,
-            point,
-            work,
-            sides,
-            active,
+        count = _relax(
+            cone, fixed[top], rows, weights, listed[top], m, heights, corners, falling, strengths, places
         )
+        bound = math.inf
+        if facet_normals(cone, normals, work):
+            _begin(cone, normals, corners, limit, start, point)
+            maximise_concave(
+                count,
+                falling,
+                strengths,
+                start,
+                normals,
+                limit,
+                _MAX_STEPS,
+                point,
+                shares,
+                work,
+                sides,
+                active,
+            )
+            bound = _proved(cone, heights, corners, count, strengths, places, shares, point)
         bounds[top] = min(bounds[top], bound + slack)
         if bound > limit:
             value = _value(fixed[top], rows, weights, listed[top], m, point)
             if value > best[0]:
-                size = math.sqrt((point * point).sum())
-                best[1:] = point / size
-                best[0] = value
+                best[0], best[1:] = value, point / math.sqrt((point * point).sum())
                 limit = max(limit, (1.0 + tol) * value)
-        if bound <= limit or top + 1 == depth:
+        if bound <= limit or top + 1 == depth or r == 1:
             record[1] = max(record[1], bounds[top])
             top -= 1
             continue
@@ -302,20 +326,12 @@ def search(
             where[k] = 0.0
             for j in range(r):
                 where[k] += normals[k, j] * point[j]
-        a, b, share = _best_edge(weights, listed[top], m, heights, where, loose)
+        _losses(weights, listed[top], m, heights, losses)
+        a, b, share = _loosest_edge(losses, where)
         if a < 0:
             a, b = _longest_edge(cone)
-            share = 0.5
-        square = 0.0
-        for j in range(r):
-            corners[j] = share * cone[a, j] + (1.0 - share) * cone[b, j]
-            square += corners[j] * corners[j]
         child = stack[top + 1]
-        for k in range(r):
-            for j in range(r):
-                child[k, j] = cone[k, j]
-        for j in range(r):
-            cone[a, j] = child[b, j] = corners[j] / math.sqrt(square)
+        _cut(cone, child, a, b, share, corners)
         bounds[top + 1] = bounds[top]
         fixed[top + 1] = fixed[top]
         sizes[top + 1] = _keep(listed[top], m, rows, weights, child, fixed[top + 1], listed[top + 1])

@@ -5,8 +5,11 @@ r"""The largest gain of a neuron over all patterns, by branch and bound over con
 **Bound.** Let a simplicial cone have the unit vertices :math:`v_1, \dots, v_r`, and
 :math:`u = \sum_k \lambda_k v_k` with :math:`\lambda \ge 0`. A kink with :math:`t_i > 0` is convex and lies
 below its chord, :math:`\max(x_i \cdot u, 0) \le \sum_k \lambda_k \max(x_i \cdot v_k, 0)`; the chord is
-linear in u, and exact where the row does not change sign among the vertices. A kink with :math:`t_i < 0` is
-concave and is kept. So h lies below :math:`\varphi(u) = z \cdot u - \sum_{t_i < 0} |t_i| \max(x_i \cdot u, 0)`,
+linear in u, and exact where the row does not change sign among the vertices. A kink with :math:`t_i < 0`
+is concave and is kept. So h lies below
+
+.. math:: \varphi(u) = z \cdot u - \sum_{t_i < 0} |t_i| \max(x_i \cdot u, 0),
+
 and the maximum of that over the cone within the ball is a convex problem in r variables. For every
 :math:`a_i \in [0, 1]` and every s
 
@@ -27,8 +30,8 @@ cover that half space.
 are. A cone in which no convex kink is left has an exact bound, so that the search ends.
 
 **Bias without norm.** If ``sum_i t_i = 0``, then for fixed slopes w the function of b is piecewise linear
-and bounded, and attains its maximum at a concave kink ``b = -x_j . w`` with ``t_j < 0`` (or is constant). Hence H is the
-largest over such rows j of the same problem in the rows ``x_i - x_j``.
+and bounded, and attains its maximum at a concave kink ``b = -x_j . w`` with ``t_j < 0`` (or is constant).
+Hence H is the largest over such rows j of the same problem in the rows ``x_i - x_j``.
 
 **Rounding.** Every bound is raised by an amount that covers what float64 can have changed: heights are
 computed anew from the rows and the vertices with an error of ``r eps |x_i|``, sums over rows have an error
@@ -55,7 +58,7 @@ __all__ = ["support_bounds"]
 
 _EPS = float(np.finfo(np.float64).eps)
 _DEPTH = 250
-# Cones visited by a task, tasks of a thread between two looks at the clock, seconds that are too long for them.
+# Cones that a task visits, tasks of a thread between two looks at the clock, seconds too long for them.
 _FIRST_BUDGET, _BUDGET = 256, 4096
 _TASKS = 4
 _LONG = 0.2
@@ -362,6 +365,7 @@ def _free_coordinate(
         )
     if abs(math.fsum(t)) > _BALANCED * size or abs(linear[free[0]]) > _BALANCED * size * abs(column[0]):
         raise ValueError(
-            f"With a bias that has no norm, t must sum to zero, else H is infinite. Got a sum of {t.sum():.6g}."
+            "With a bias that has no norm, t must sum to zero, else H is infinite. "
+            f"Got a sum of {t.sum():.6g}."
         )
     return int(free[0])

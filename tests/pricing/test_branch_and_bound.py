@@ -94,7 +94,10 @@ def test_upper_bound_holds_in_exact_arithmetic(seed):
     X, t = rng.integers(-3, 4, size=(9, 3)).astype(float), rng.integers(-3, 4, size=9).astype(float)
     square = Fraction(support_bounds(X, t).upper) ** 2
     for u in itertools.product(range(-4, 5), repeat=3):
-        h = sum(int(a) * max(0, sum(int(x) * v for x, v in zip(row, u, strict=True))) for a, row in zip(t, X, strict=True))
+        h = sum(
+            int(a) * max(0, sum(int(x) * v for x, v in zip(row, u, strict=True)))
+            for a, row in zip(t, X, strict=True)
+        )
         assert Fraction(h) ** 2 <= square * sum(v * v for v in u)
 
 
