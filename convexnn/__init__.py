@@ -5,11 +5,14 @@ The training objective, **a sum and not a mean**, is::
     F = sum_i s_i loss(f(x_i), y_i) + (alpha / 2) * sum_j (|u_j|^2 + a_j^2)
 
 for the network ``f(x) = sum_j a_j phi(u_j . x~) + c``. The estimators solve the equivalent convex program
-over activation patterns and report a lower bound, so that the distance to the optimum is known.
+over activation patterns and report a lower bound, so that the distance to the optimum is known; `certify`
+proves one for networks of any origin.
 """
 
 from importlib.metadata import version
 
+from convexnn.auditing import certify
+from convexnn.certificates import Certificate
 from convexnn.estimators import (
     ConvexMLPClassifier,
     ConvexMLPClassifierCV,
@@ -21,6 +24,7 @@ from convexnn.paths import PathResult, convex_path
 from convexnn.patterns import PatternSet, count_patterns, enumerate_patterns, sample_patterns
 
 __all__ = [
+    "Certificate",
     "ConvexMLPClassifier",
     "ConvexMLPClassifierCV",
     "ConvexMLPRegressor",
@@ -28,6 +32,7 @@ __all__ = [
     "PathResult",
     "PatternSet",
     "TwoLayerNetwork",
+    "certify",
     "convex_path",
     "count_patterns",
     "enumerate_patterns",

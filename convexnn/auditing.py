@@ -115,7 +115,7 @@ def certify(
     Examples
     --------
     >>> import numpy as np
-    >>> from convexnn.auditing import certify
+    >>> from convexnn import certify
     >>> X = np.array([[-1.0], [-5.0], [2.0], [0.0], [3.0]])
     >>> y = np.array([1.0, -1.0, 1.0, -1.0, 1.0])
     >>> zero = (np.zeros((1, 1)), np.zeros(1), np.zeros(1))
@@ -179,7 +179,7 @@ def _problem(
 
     data = np.asarray(X, dtype=np.float64)
     network.outputs(data)  # checks the shape and that all is finite
-    targets = network._encode(chosen, y)
+    targets = network.encoded_targets(chosen, y)
     if len(targets) != len(data):
         raise ValueError(f"y must have as many samples as X, {len(data)}. Got {len(targets)} instead.")
     weight = check_sample_weight(sample_weight, len(data))

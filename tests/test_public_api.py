@@ -12,6 +12,7 @@ import convexnn
 import convexnn_solvers
 
 PUBLIC = [
+    "Certificate",
     "ConvexMLPClassifier",
     "ConvexMLPClassifierCV",
     "ConvexMLPRegressor",
@@ -19,6 +20,7 @@ PUBLIC = [
     "PathResult",
     "PatternSet",
     "TwoLayerNetwork",
+    "certify",
     "convex_path",
     "count_patterns",
     "enumerate_patterns",

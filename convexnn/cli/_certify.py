@@ -15,7 +15,7 @@ from convexnn.certificates import Certificate
 from convexnn.certificates.pricing_methods import METHODS
 from convexnn.cli._data import Table, read_table
 from convexnn.cli._errors import CommandError
-from convexnn.cli._fit import _fraction, _split, check_writable
+from convexnn.cli._fit import check_writable, fraction, split
 from convexnn.cli._output import library_versions, write_json
 from convexnn.patterns.witnesses import ResolutionError
 
@@ -43,7 +43,7 @@ def add_command(commands: Any) -> None:
     data = parser.add_argument_group("data")
     data.add_argument("--target", metavar="COLUMN", help="target column of a table (default: the last)")
     data.add_argument(
-        "--test-size", type=_fraction, metavar="FRACTION", help="share of the samples that fit held out"
+        "--test-size", type=fraction, metavar="FRACTION", help="share of the samples that fit held out"
     )
     data.add_argument("--seed", type=int, default=0, help="of the split, as in fit (default: 0)")
     search = parser.add_argument_group("search")
@@ -88,7 +88,7 @@ def _certified(model: Any, table: Table, options: argparse.Namespace) -> Certifi
     if not isinstance(model, BaseEstimator):
         raise CommandError(f"The file {options.model!r} must hold an estimator. Got {type(model).__name__}.")
     task = "classification" if is_classifier(model) else "regression"
-    X, _, y, _ = _split(table, task, options)
+    X, _, y, _ = split(table, task, options)
     if isinstance(model, Pipeline):
         X = model[:-1].transform(X)
         model = model[-1]

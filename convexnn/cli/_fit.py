@@ -77,7 +77,7 @@ def add_data_options(group: Any) -> None:
     group.add_argument("--standardize", action="store_true", help="scale features to mean 0 and deviation 1")
     group.add_argument(
         "--test-size",
-        type=_fraction,
+        type=fraction,
         metavar="FRACTION",
         help="share of the samples held out for a test score",
     )
@@ -125,7 +125,7 @@ def _patterns(text: str) -> str | int:
     raise argparse.ArgumentTypeError(f"must be 'auto', 'exact' or a positive number, got {text!r}")
 
 
-def _fraction(text: str) -> float:
+def fraction(text: str) -> float:
     try:
         value = float(text)
     except ValueError:
@@ -199,7 +199,7 @@ def train(estimator: AnyEstimator, table: Table, task: str, options: argparse.Na
     )
     began = time.perf_counter()
     try:
-        X, X_test, y, y_test = _split(table, task, options)
+        X, X_test, y, y_test = split(table, task, options)
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always", ConvergenceWarning)
             model.fit(X, y)
@@ -232,7 +232,7 @@ def _estimator(task: str, options: argparse.Namespace) -> Estimator:
     )
 
 
-def _split(table: Table, task: str, options: argparse.Namespace) -> tuple[Any, Any, Any, Any]:
+def split(table: Table, task: str, options: argparse.Namespace) -> tuple[Any, Any, Any, Any]:
     if options.test_size is None:
         return table.X, None, table.y, None
     X, X_test, y, y_test = train_test_split(

@@ -187,7 +187,7 @@ class _Search:
         self.until = math.inf if limits.time_limit is None else time.perf_counter() + limits.time_limit
         self.descent: Descent | None = None
         self.answer: tuple[_Round, SolveResult] | None = None
-        self.violation, self.n_rounds, self.accurate = math.inf, 0, False
+        self.violation, self.n_rounds, self.n_iter, self.accurate = math.inf, 0, 0, False
 
     def run(
         self, rng: np.random.Generator, previous: Neurons | None
@@ -313,6 +313,8 @@ class _Search:
         self.accurate = result.relative_gap <= limits.tol or (result.converged and accuracy <= limits.tol)
         if self.accurate:
             result = replace(result, status=Status.CONVERGED)
+        self.n_iter += result.n_iter
+        result = replace(result, n_iter=self.n_iter)
         self.answer, self.violation = (task, result), math.inf
         self.n_rounds += 1
         return result

@@ -81,8 +81,9 @@ class ConvexMLPRegressor(NetworkRegressor, BaseConvexMLP):
         Feasible up to about 6 columns. ``"auto"``: all where they are few enough to list, else adaptive ones,
         harvested from descents of wide networks and from neurons that would lower the objective: the
         result is never worse than the descents. Gated units, and ``alpha=0``, get up to 50 sampled
-        patterns instead. An int: so many distinct ones, sampled by Gaussian gates. A PatternSet: those, of the
-        training data as the hidden layer sees it (a column of ones appended unless ``hidden_bias="none"``).
+        patterns instead. An int: so many distinct ones, sampled by Gaussian gates. A PatternSet: those, of
+        the training data as the hidden layer sees it (a column of ones appended unless
+        ``hidden_bias="none"``).
     hidden_bias : {"penalized", "free", "none"}, default="penalized"
         Whether hidden units have a bias and whether its square counts in ``F``; "free" needs `fit_intercept`.
     fit_intercept : bool, default=True
@@ -126,9 +127,9 @@ class ConvexMLPRegressor(NetworkRegressor, BaseConvexMLP):
         gives a global bound for any network.
     violation_ : float
         How far the best neuron outside the network is from paying: its price, the rate at which it would
-        lower the loss, relative to ``alpha``, less 1, and at least 0. The largest found over all patterns: with
-        adaptive patterns by local search, with ``"exact"`` by a search that misses none (an upper bound of
-        it). NaN where the patterns were a list and no search was made.
+        lower the loss, relative to ``alpha``, less 1, and at least 0. The largest found over all patterns:
+        with adaptive patterns by local search, with ``"exact"`` by a search that misses none (an upper
+        bound of it). NaN where the patterns were a list and no search was made.
     patterns_ : PatternSet
         The patterns of the (last) program, on the training data as the hidden layer sees it.
     result_ : SolveResult

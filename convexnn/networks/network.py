@@ -294,13 +294,14 @@ class TwoLayerNetwork:
             raise ValueError(f"alpha must be finite and >= 0. Got {alpha!r} instead.")
         loss = get_loss(loss, self.n_outputs)
         outputs = self.outputs(X)
-        targets = self._encode(loss, y)
+        targets = self.encoded_targets(loss, y)
         if len(targets) != len(outputs):
             raise ValueError(f"y must have as many samples as X, {len(outputs)}. Got {len(targets)} instead.")
         weight = check_sample_weight(sample_weight, len(outputs))
         return loss.value(outputs, targets, weight) + float(alpha) * self.regularizer(hidden_bias)
 
-    def _encode(self, loss: Loss, y: ArrayLike) -> FloatArray:
+    def encoded_targets(self, loss: Loss, y: ArrayLike) -> FloatArray:
+        """Return targets or labels of this network's classes as the loss wants them, shape (n, n_outputs)."""
         labels = np.asarray(y)
         if self.classes is None or labels.ndim != 1:
             return encode_targets(loss, y, self.n_outputs)

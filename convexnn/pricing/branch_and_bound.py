@@ -58,10 +58,11 @@ __all__ = ["support_bounds"]
 
 _EPS = float(np.finfo(np.float64).eps)
 _DEPTH = 250
-# Cones that a task visits, tasks of a thread between two looks at the clock, seconds too long for them.
-_FIRST_BUDGET, _BUDGET = 256, 4096
+# Cones that a task visits, tasks of a thread between two looks at the clock, seconds they should take.
+_FIRST_BUDGET, _BUDGET = 16, 4096
 _TASKS = 4
-_LONG = 0.2
+_FEW_ROOTS = 16
+_LONG = 0.1
 _REMEMBERED = 64
 _BALANCED = 1e-9
 
@@ -242,7 +243,7 @@ class _Search:
                 for found in pool.map(self._task, tasks, repeat(budget)):
                     self._add(found, stop_above)
                 seconds = time.perf_counter() - began
-                budget = max(16, budget // 2) if seconds > _LONG else min(_BUDGET, 2 * budget)
+                budget = min(_BUDGET, max(4, int(budget * min(4.0, _LONG / seconds))))
         return not self._open
 
     def _task(self, task: tuple[float, int, int, FloatArray | None], budget: int) -> list[_Found]:
@@ -252,6 +253,8 @@ class _Search:
         if bound <= limit + face.slack:
             return [_Found(key, np.zeros(1), bound, 0, np.empty((0, 0, 0)), np.empty(0))]
         roots = face.roots() if cone is None else cone[None]
+        if len(roots) > _FEW_ROOTS:
+            return [_Found(key, np.zeros(1), 0.0, 0, roots, np.full(len(roots), bound))]
         return [self._below(face, key, root, bound, budget) for root in roots]
 
     def _below(self, face: _Face, key: int, cone: FloatArray, bound: float, budget: int) -> _Found:

@@ -41,6 +41,11 @@ class Faces:
             self._outputs = np.vstack([self._outputs, ones])
             self._columns = np.append(self._columns, np.arange(program.n_outputs))
 
+    @property
+    def n_weights(self) -> int:
+        """Dimensions of all faces together, which the work of a step follows."""
+        return len(self._owners)
+
     def newton_step(
         self, model: LossModel, weights: FloatArray, intercept: FloatArray
     ) -> tuple[FloatArray, FloatArray]:
