@@ -28,14 +28,11 @@ from convexnn._typing import BoolArray, FloatArray
 from convexnn.certificates.exact_dual import exact_sums
 from convexnn.certificates.problem import CertificationProblem
 from convexnn.losses import Softmax
-from convexnn.patterns import count_patterns
-from convexnn.patterns.witnesses import ResolutionError
 from convexnn.pricing.bounds import SupportBounds
 
 __all__ = ["METHODS", "Price", "Pricing"]
 
 _EPS = float(np.finfo(np.float64).eps)
-_FEW_CELLS = 20_000
 _AUTO_SECONDS = 30.0
 _LARGEST_RANK = 9
 _N_ANGLES = 12
@@ -102,8 +99,8 @@ class Pricing:
     ----------
     problem : CertificationProblem
     method : {"auto", "enumeration", "branch_and_bound", "closed_form", "semidefinite"}
-        "auto" lists the cells if they are few, else tries the closed form, branch and bound where the rank is
-        small, and then the semidefinite relaxation, and takes the least bound.
+        "auto" tries the closed form, branch and bound where the rank is small, and, where that is not
+        completed, the semidefinite relaxation, and takes the least bound.
     """
 
     def __init__(self, problem: CertificationProblem, method: str = "auto") -> None:
@@ -217,21 +214,14 @@ class Pricing:
             if best.upper <= max(arguments["threshold"], best.lower * (1 + 1e-12)):
                 break
             left = _left(min(deadline, time.perf_counter() + _AUTO_SECONDS), share)
-            try:
-                bounds = _function(method)(rows, t, time_limit=left, **arguments)
-            except ResolutionError:  # cells too thin for a list of them; the other methods need none
-                continue
+            bounds = _function(method)(rows, t, time_limit=left, **arguments)
             best, name = _better(best, name, bounds, method.replace("_", " "))
+            if method == "branch_and_bound" and bounds.complete:
+                break
         return best, name
 
     def _plan(self) -> list[tuple[str, float]]:
         """Methods of "auto" in their order, with the share of the remaining time that each may take."""
-        n = max(1, len(self.rows))
-        # With a free bias the cells of the rows' differences are listed, once for each row.
-        free = self.problem.hidden_bias == "free"
-        cells = n * count_patterns(n, max(0, self.rank - 1)) if free else count_patterns(n, self.rank)
-        if cells <= _FEW_CELLS:
-            return [("enumeration", 0.5), ("branch_and_bound", 0.7), ("semidefinite", 1.0)]
         if self.rank <= _LARGEST_RANK:
             return [("branch_and_bound", 0.7), ("semidefinite", 1.0)]
         return [("semidefinite", 1.0)]

@@ -38,10 +38,9 @@ import numpy as np
 
 from convexnn._jit import kernel
 from convexnn._typing import BoolArray, FloatArray, IntArray
-from convexnn.patterns._sweep import CLEAR
 
-_ZERO = 8.0  # in units of the error bound: at most this is zero; exact incidences stay below 0.5
-# Between that and CLEAR, above which a size is not zero, lies doubt, which is reported.
+CLEAR = 64.0  # in units of the error bound: more than this is not zero
+_ZERO = 8.0  # at most this is zero; exact incidences stay below 0.5; between the two lies doubt, reported
 
 
 @kernel
@@ -269,6 +268,10 @@ def local_cells(
     error = max(float(errors[at]), float(errors[0]) / length)
     size = _vanishing(values, first, n_rows, on, row, error, met, doubts)
     errors[at + 1] = error
+    if axes == 2 and size != 1:
+        # Distinct hyperplanes that look parallel.
+        doubts[0] += 1
+        return 0
     if size == 0:
         return 0
     doubts[1] += abs(values[first - 1]) <= CLEAR * error

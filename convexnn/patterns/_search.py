@@ -8,7 +8,8 @@ from convexnn._jit import kernel
 from convexnn._typing import BoolArray, FloatArray, IntArray, WordArray
 from convexnn.patterns._bits import pack_bits
 from convexnn.patterns._cells import descend, lift, local_cells
-from convexnn.patterns._sweep import Plane, PlaneArrays, sweep
+from convexnn.patterns._planes import sweep_planes
+from convexnn.patterns._sweep import Plane
 from convexnn.patterns._target import Target, TargetArrays, adopt
 from convexnn.patterns.witnesses import ResolutionError
 
@@ -65,50 +66,6 @@ class Stack(NamedTuple):
         )
         stack.coords[0, 0] = np.hstack([np.eye(k), np.eye(k)[:, -1:], rows.T])
         return stack
-
-
-@kernel
-def _sweep_planes(
-    target: TargetArrays,
-    stack: _StackArrays,
-    plane: PlaneArrays,
-    doubts: IntArray,
-    stop: int,
-    left: IntArray,
-    bits: WordArray,
-    generators: FloatArray,
-    count: int,
-) -> tuple[int, int]:
-    """Sweep planes until all are done or there is little room; set aside the sequences that this leaves.
-
-    Returns how many rows of the output and how many of `left` are in use.
-    """
-    coords, on, errors, chosen, level = stack[0][0], stack[2][0], stack[3][0], stack[4][0], stack[5]
-    (k, width), m, n_left = coords.shape[1:], on.shape[1], 0
-    while level[0] >= 0:
-        at = level[0]
-        row, end = chosen[at] + 1, stop if at == 0 else m
-        if at < k - 2:
-            if row >= end:
-                level[0] -= 1
-                continue
-            chosen[at] = row
-            if not on[at, row]:
-                level[0] = descend(coords, on, errors, chosen, doubts, k, at, m, row)
-            continue
-        if count + 2 * (end - row) > bits.shape[0] or n_left + end - row > left.shape[0]:
-            break
-        flat, there = coords[at], on[at]
-        count = sweep(target, plane, flat, there, chosen, errors, row, end, bits, generators, count)
-        pending = plane[-1]
-        for i in range(row, end):
-            if pending[i]:
-                for c in range(k - 2):
-                    left[n_left, c] = chosen[c]
-                left[n_left, k - 2] = i
-                n_left += 1
-        level[0] -= 1
-    return count, n_left
 
 
 @kernel
@@ -267,10 +224,12 @@ class HalfCells:
 
     def _fill_from_planes(self, bits: WordArray, generators: FloatArray, count: int) -> int:
         """Sweep planes; set aside lines in which more rows meet or anything is near zero."""
-        count, self._n_left = _sweep_planes(
+        coords, _, on, errors, chosen, level, _ = self._planes
+        at_frame = coords[0], on[0], errors[0], chosen[0], level
+        count, self._n_left = sweep_planes(
             self._target[:],
-            self._planes[:],
             self._plane[:],
+            *at_frame,
             self._doubts,
             self._stop,
             self._left,

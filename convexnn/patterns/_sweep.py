@@ -23,10 +23,9 @@ import numpy as np
 
 from convexnn._jit import kernel, reordering_kernel
 from convexnn._typing import BoolArray, FloatArray, IntArray, WordArray
-from convexnn.patterns._target import Target, TargetArrays
+from convexnn.patterns._cells import CLEAR
+from convexnn.patterns._target import Target
 
-CLEAR = 64.0  # in units of the error bound: more than this is not zero
-_NEIGHBOURS = 6
 _CROWDED = 64  # lines in a bin
 _ONE = np.uint64(1)
 PlaneArrays: TypeAlias = tuple[
@@ -116,12 +115,25 @@ class Plane(NamedTuple):
 
 
 @kernel
-def _project(coords: FloatArray, on: BoolArray, rows: IntArray, raw: FloatArray) -> tuple[int, float]:
-    """Write the lines of a plane, and keys that grow with the angle; return their number and least length."""
-    size, shortest, first = int(np.intp(0)), np.inf, coords.shape[1] - on.shape[0]
-    functional = math.hypot(coords[0, first - 1], coords[1, first - 1])
-    cosine, sine = coords[0, first - 1] / functional, coords[1, first - 1] / functional
+def project(
+    coords: FloatArray,
+    on: BoolArray,
+    errors: FloatArray,
+    start: int,
+    stop: int,
+    pending: BoolArray,
+    rows: IntArray,
+    raw: FloatArray,
+) -> tuple[int, float]:
+    """Write the lines of a plane, and keys that grow with the angle; return their number and least length.
+
+    There are none if more rows vanish on the plane than define it, or f is in doubt there.
+    """
+    size, shortest, k, first = int(np.intp(0)), np.inf, coords.shape[0], coords.shape[0] + 1
+    functional = math.hypot(coords[0, k], coords[1, k])
+    cosine, sine = coords[0, k] / functional, coords[1, k] / functional
     for i in range(on.shape[0]):
+        pending[i] = start <= i < stop and not on[i]
         if not on[i]:
             a, b = coords[0, first + i], coords[1, first + i]
             along, across = cosine * a + sine * b, cosine * b - sine * a
@@ -129,11 +141,13 @@ def _project(coords: FloatArray, on: BoolArray, rows: IntArray, raw: FloatArray)
             raw[2, size] = -along / across if across != 0.0 else 1e300
             shortest = min(shortest, a * a + b * b)
             size += 1
+    if size != on.shape[0] - (k - 2) or functional <= CLEAR * errors[k - 2]:
+        size = 0
     return size, float(math.sqrt(shortest))
 
 
 @kernel
-def _sort(
+def sort_lines(
     rows: IntArray, raw: FloatArray, size: int, bins: IntArray, order: IntArray, lines: FloatArray
 ) -> None:
     """Sort the lines of a plane: into bins, then by insertion, at wide steps first if a bin is crowded."""
@@ -167,7 +181,7 @@ def _sort(
 
 
 @kernel
-def _combine(
+def combine(
     basis: FloatArray, coords: FloatArray, chosen: IntArray, combined: FloatArray, images: FloatArray
 ) -> None:
     """Solve for the combinations of the rows that vanish on the plane, and map directions to weights."""
@@ -176,26 +190,28 @@ def _combine(
     cosine, sine = coords[0, k] / functional, coords[1, k] / functional
     for c in range(k - 3, -1, -1):
         axis = k - 1 - c
+        inverse = 1.0 / coords[axis, k + 1 + chosen[c]]
         for i in range(width):
-            value = coords[axis, i]
-            for other in range(c + 1, k - 2):
-                value -= coords[axis, k + 1 + chosen[other]] * combined[other, i]
-            combined[c, i] = value / coords[axis, k + 1 + chosen[c]]
+            combined[c, i] = inverse * coords[axis, i]
+        for other in range(c + 1, k - 2):
+            factor = inverse * coords[axis, k + 1 + chosen[other]]
+            for i in range(width):
+                combined[c, i] -= factor * combined[other, i]
     for j in range(basis.shape[0]):
-        for c in range(k):
+        along, across = 0.0, 0.0
+        for i in range(k):
+            along += basis[j, i] * coords[0, i]
+            across += basis[j, i] * coords[1, i]
+        images[0, j], images[1, j] = cosine * along + sine * across, cosine * across - sine * along
+        for c in range(k - 2):
             total = 0.0
             for i in range(k):
-                if c == 0:
-                    total += basis[j, i] * (cosine * coords[0, i] + sine * coords[1, i])
-                elif c == 1:
-                    total += basis[j, i] * (cosine * coords[1, i] - sine * coords[0, i])
-                else:
-                    total += basis[j, i] * combined[c - 2, i]
-            images[c, j] = total
+                total += basis[j, i] * combined[c, i]
+            images[c + 2, j] = total
 
 
 @kernel
-def _solve(
+def solve(
     coords: FloatArray,
     combined: FloatArray,
     order: IntArray,
@@ -206,7 +222,7 @@ def _solve(
     pending: BoolArray,
     multipliers: FloatArray,
 ) -> int:
-    """Write the multipliers of vertices, zero where a row is not pending or a sign in doubt; count the others."""
+    """Write the multipliers of vertices, zero if not pending or a sign is in doubt; count the others."""
     k, solved = coords.shape[0], 0
     functional = math.hypot(coords[0, k], coords[1, k])
     along_f, across_f = coords[0, k] / functional, coords[1, k] / functional
@@ -239,7 +255,7 @@ def _solve(
 
 
 @kernel
-def _place(
+def place(
     combined: FloatArray,
     order: IntArray,
     lines: FloatArray,
@@ -282,7 +298,7 @@ def _place(
 
 
 @kernel
-def _begin(
+def begin(
     order: IntArray,
     lines: FloatArray,
     size: int,
@@ -307,8 +323,43 @@ def _begin(
         words[i >> 6] |= np.uint64(sides[i] > 0.0) << np.uint64(i & 63)
 
 
+@kernel
+def _cross(starts: IntArray, members: IntArray, hyperplane: int, sides: FloatArray, words: WordArray) -> None:
+    """Change the sides of the rows of a hyperplane."""
+    for position in range(starts[hyperplane], starts[hyperplane + 1]):
+        i = members[position]
+        sides[i] = -sides[i]
+        words[i >> 6] ^= _ONE << np.uint64(i & 63)
+
+
 @reordering_kernel
-def _record(
+def confirmed(
+    rows: FloatArray,
+    tolerance: FloatArray,
+    sides: FloatArray,
+    weights: FloatArray,
+    j: int,
+    values: FloatArray,
+) -> bool:
+    """Whether the products of weight j with all non-zero rows have the given signs, beyond rounding."""
+    depth, n = rows.shape
+    square, clear = 0.0, 0
+    for c in range(0, depth, 3):
+        x, y, z = weights[j, c], weights[j, c + 1], weights[j, c + 2]
+        square += x * x + y * y + z * z
+        if c < depth - 3:
+            kept = 0.0 if c == 0 else 1.0
+            for i in range(n):
+                values[i] = kept * values[i] + (x * rows[c, i] + y * rows[c + 1, i] + z * rows[c + 2, i])
+    norm = math.sqrt(square)
+    for i in range(n):
+        value = values[i] + (x * rows[depth - 3, i] + y * rows[depth - 2, i] + z * rows[depth - 1, i])
+        clear += sides[i] * value > norm * tolerance[i]
+    return bool(clear == n)
+
+
+@kernel
+def record(
     rows: FloatArray,
     tolerance: FloatArray,
     starts: IntArray,
@@ -332,133 +383,27 @@ def _record(
     count: int,
 ) -> int:
     """Write the cells of pending vertices whose witnesses have the signs they should, beyond rounding."""
-    depth, n = rows.shape
-    k, due = multipliers.shape[1] + 1, -1
+    inner = multipliers.shape[1] - 1
     for j in range(size):
-        row, own = order[j], multipliers[j, k - 2]
+        row, own = order[j], multipliers[j, inner]
         after = own == 0.0 or (own > 0.0) == (lines[1, j] > 0.0)
-        # What changes sides: the line before, the rows that vanish on the plane, this line.
-        for c in range(-1, k - 1):
-            if c < 0:
-                hyperplane, crossed = due, due >= 0
-            elif c < k - 2:
-                hyperplane = chosen[c]
-                crossed = own != 0.0 and side_of[hyperplane] * multipliers[j, c] < 0.0
-                if crossed:
-                    side_of[hyperplane] = -side_of[hyperplane]
-            else:
-                hyperplane, crossed = row, after
-            if crossed:
-                for position in range(starts[hyperplane], starts[hyperplane + 1]):
-                    i = members[position]
-                    sides[i] = -sides[i]
-                    words[i >> 6] ^= _ONE << np.uint64(i & 63)
-        due = -1 if after else row
-        if own == 0.0 or not pending[row]:
-            continue
-        square = 0.0
-        for c in range(0, depth, 3):
-            x, y, z = weights[j, c], weights[j, c + 1], weights[j, c + 2]
-            square += x * x + y * y + z * z
-            if c < depth - 3:
-                kept = 0.0 if c == 0 else 1.0
-                for i in range(n):
-                    values[i] = kept * values[i] + (x * rows[c, i] + y * rows[c + 1, i] + z * rows[c + 2, i])
-        norm, clear = math.sqrt(square), 0
-        for i in range(n):
-            value = values[i] + (x * rows[depth - 3, i] + y * rows[depth - 2, i] + z * rows[depth - 1, i])
-            clear += sides[i] * value > norm * tolerance[i]
-        if clear == n:
-            pending[row] = False
-            for w in range(words.shape[0]):
-                bits[count, w] = words[w]
-                bits[count + 1, w] = (~words[w] & every[w]) | fixed[w]
-            for c in range(generators.shape[1]):
-                value = weights[j, c] * units[0, c] * units[1, c]
-                generators[count, c] = value
-                generators[count + 1, c] = -value
-            count += 2
-    return count
-
-
-@kernel
-def sweep(
-    target: TargetArrays,
-    plane: PlaneArrays,
-    coords: FloatArray,
-    on: BoolArray,
-    chosen: IntArray,
-    errors: FloatArray,
-    start: int,
-    stop: int,
-    bits: WordArray,
-    generators: FloatArray,
-    count: int,
-) -> int:
-    """Write the cells of the simple vertices of a plane, and mark the rows left to do as pending.
-
-    Parameters
-    ----------
-    target, plane
-        Where results go, and workspaces.
-    coords : ndarray of float64, shape (k, k + 1 + m)
-        Coordinates, of which the first two are those of the plane.
-    on : ndarray of bool, shape (m,)
-        Rows that vanish on the plane.
-    chosen : ndarray of intp, shape (k - 2,) or longer
-        Those that define it.
-    errors : ndarray of float64, shape (k,)
-        Bounds on the errors of rows and, at ``k - 2``, in the plane.
-    start, stop : int
-        Which rows complete a sequence.
-    bits, generators, count
-        Output, and how many rows of it are in use.
-
-    Returns
-    -------
-    int
-        How many are in use now.
-    """
-    rows, tolerance, basis, owners, agreement, starts, members, fixed, every, units = target
-    found, raw, bins, order, lines, combined, images = plane[:7]
-    side_of, multipliers, weights, sides, values, words, pending = plane[7:]
-    k, n_on = coords.shape[0], 0
-    for i in range(on.shape[0]):
-        n_on += on[i]
-        pending[i] = start <= i < stop and not on[i]
-    if n_on != k - 2 or math.hypot(coords[0, k], coords[1, k]) <= CLEAR * errors[k - 2] or start >= stop:
-        return count
-    size, shortest = _project(coords, on, found, raw)
-    _sort(found, raw, size, bins, order, lines)
-    _combine(basis, coords, chosen, combined, images)
-    left = _solve(coords, combined, order, lines, size, shortest, errors, pending, multipliers)
-    for neighbours in (_NEIGHBOURS, size):
-        if left > 0:
-            _place(combined, order, lines, images, multipliers, size, neighbours, pending, weights)
-            _begin(order, lines, size, chosen, k - 2, owners, agreement, side_of, fixed, sides, words)
-            written = _record(
-                rows,
-                tolerance,
-                starts,
-                members,
-                every,
-                fixed,
-                units,
-                order,
-                lines,
-                multipliers,
-                size,
-                chosen,
-                side_of,
-                weights,
-                sides,
-                values,
-                words,
-                pending,
-                bits,
-                generators,
-                count,
-            )
-            left -= (written - count) // 2
-            count = written
+        if after:
+            _cross(starts, members, row, sides, words)
+        if own != 0.0 and pending[row]:
+            for c in range(inner):
+                if side_of[chosen[c]] * multipliers[j, c] < 0.0:
+                    side_of[chosen[c]] = -side_of[chosen[c]]
+                    _cross(starts, members, chosen[c], sides, words)
+            if confirmed(rows, tolerance, sides, weights, j, values):
+                pending[row] = False
+                for w in range(words.shape[0]):
+                    bits[count, w] = words[w]
+                    bits[count + 1, w] = (~words[w] & every[w]) | fixed[w]
+                for c in range(generators.shape[1]):
+                    value = weights[j, c] * units[0, c] * units[1, c]
+                    generators[count, c] = value
+                    generators[count + 1, c] = -value
+                count += 2
+        if not after:
+            _cross(starts, members, row, sides, words)
     return count

@@ -138,4 +138,4 @@ def adopt(
         value = weight[c] * units[0, c] * units[1, c]
         generators[count, c] = value
         generators[count + 1, c] = -value
-    return clear == rows.shape[1]
+    return bool(clear == rows.shape[1])

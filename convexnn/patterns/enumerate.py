@@ -1,6 +1,5 @@
 """All patterns of a data matrix."""
 
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 import numba
@@ -9,7 +8,7 @@ from numpy.typing import ArrayLike
 
 from convexnn._typing import FloatArray, WordArray
 from convexnn.exceptions import PatternBudgetError
-from convexnn.patterns._bits import interleaved, n_words, unique_rows
+from convexnn.patterns._bits import n_words, unique_rows
 from convexnn.patterns._target import Target
 from convexnn.patterns.arrangement import Arrangement
 from convexnn.patterns.count import count_patterns
@@ -119,39 +118,6 @@ def all_cells(data: ScaledData, arrangement: Arrangement) -> tuple[WordArray, Fl
         _check_distinct(bits)
     shrink(bits, generators, len(bits))
     return bits, generators
-
-
-def some_cells(arrangement: Arrangement) -> Iterator[FloatArray]:
-    """Yield scaled witnesses of distinct half-cells, in batches, as the search finds them."""
-    own = ScaledData.of(arrangement.rows)
-    target = Target.of(own, Arrangement(arrangement.rows, np.diag(np.ldexp(1.0, own.exponents))))
-    for task in tasks(arrangement, 1):
-        search = search_of(target, arrangement, task)
-        while not search.finished:
-            bits, generators = new_rows(own, 8192 + 4 * arrangement.n_hyperplanes)
-            count = search.fill(bits, generators)
-            yield generators[:count:2] @ arrangement.basis.T
-
-
-def verified(data: ScaledData, scaled: FloatArray) -> tuple[WordArray, FloatArray]:
-    """Return packed signs and user-scale generators of half-cells and of their negatives.
-
-    Raises
-    ------
-    ResolutionError
-        If the sign of a row at a witness is within rounding, or two cells are the same.
-    """
-    bits, certain = data.signs(scaled)
-    if not certain.all():
-        raise ResolutionError(
-            f"The list of cells could not be verified: {np.count_nonzero(~certain)} of {len(bits)} witnesses "
-            "are within rounding of a hyperplane. Rows of X are too nearly dependent for float64. Centre and "
-            "rescale the columns, or round X to fewer digits."
-        )
-    both = interleaved(bits, data.opposite(bits))
-    _check_distinct(both)
-    generators = data.unscaled(scaled, np.zeros(len(scaled), dtype=np.intp))
-    return both, interleaved(generators, -generators)
 
 
 def _check_distinct(bits: WordArray) -> None:

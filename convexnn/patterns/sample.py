@@ -2,8 +2,7 @@
 
 import operator
 import warnings
-from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import closing, suppress
 from copy import deepcopy
 
 import numpy as np
@@ -14,8 +13,9 @@ from convexnn.exceptions import PatternCountWarning
 from convexnn.patterns._bits import interleaved, match_rows, unique_rows
 from convexnn.patterns.arrangement import Arrangement
 from convexnn.patterns.count import count_patterns
-from convexnn.patterns.enumerate import all_cells, some_cells, verified
+from convexnn.patterns.enumerate import all_cells
 from convexnn.patterns.pattern_set import PatternSet
+from convexnn.patterns.stream import found
 from convexnn.patterns.witnesses import ResolutionError, ScaledData, as_generator, check_data, into_interior
 
 __all__ = ["sample_patterns"]
@@ -25,6 +25,7 @@ _LARGEST_BATCH = 4096
 _STALLED = 20  # a batch with less than one new pattern in so many draws ends plain sampling
 _FEW = 200_000  # this many cells may be listed to fill up a sample
 _LISTED_BITS = 4_000_000_000  # and they may have this many bits in all
+_LISTED = 8192  # cells listed at a time where the list is long
 _BARREN = 20  # draws of great circles in a row without a new cell
 
 
@@ -168,14 +169,12 @@ class _Sampler:
 
     def _fill_in_search_order(self, arrangement: Arrangement) -> None:
         """Add cells as the exhaustive search finds them, until there are enough or none is left."""
-        batches: Iterator[FloatArray] = some_cells(arrangement)
-        while self.missing:
-            batch = next(batches, None)
-            if batch is None:
-                return
-            bits, generators = verified(self.data, batch)
-            scaled, powers = self.data.scaled(generators)
-            self.add(scaled, bits, powers)
+        with closing(found(self.data, arrangement, _LISTED + 4 * arrangement.n_hyperplanes)) as batches:
+            for bits, generators in batches:
+                scaled, powers = self.data.scaled(generators)
+                self.add(scaled, bits, powers)
+                if not self.missing:
+                    return
 
     def _walk_circles(self) -> None:
         """Add the cells crossed by great circles through known witnesses, until circles bring none."""

@@ -89,11 +89,12 @@ class _Face:
     slack: float
 
     @classmethod
-    def of(cls, X: FloatArray, t: FloatArray, linear: FloatArray) -> "_Face":
-        """Merge equal and opposite rows and pass to the span."""
-        n, d = X.shape
-        size = _size(X, t, linear)
-        rows, weights, linear = _merged(X, t, linear)
+    def of(cls, rows: FloatArray, weights: FloatArray, linear: FloatArray) -> "_Face":
+        """Drop zero rows and pass to the span."""
+        n, d = rows.shape
+        size = _size(rows, weights, linear)
+        used = rows.any(axis=1)
+        rows, weights = rows[used], weights[used]
         basis = _span(np.vstack([rows, linear]))
         inside = np.ascontiguousarray(rows @ basis)
         lost = float(np.abs(weights) @ np.linalg.norm(rows - inside @ basis.T, axis=1))
@@ -116,15 +117,22 @@ class _Face:
         return roots
 
 
-def _merged(X: FloatArray, t: FloatArray, linear: FloatArray) -> tuple[FloatArray, FloatArray, FloatArray]:
-    """Add up the weights of equal rows; ``max(x.u, 0) = max(-x.u, 0) + x.u`` merges opposite ones."""
+def _merged(
+    X: FloatArray, t: FloatArray, linear: FloatArray, opposite: bool
+) -> tuple[FloatArray, FloatArray, FloatArray]:
+    """Add up the weights of equal rows and, if asked for, of opposite ones.
+
+    These follow from ``max(x.u, 0) = max(-x.u, 0) + x.u``.
+    """
     used = (t != 0) & X.any(axis=1)
     X, t = X[used], t[used]
     if not len(X):
         return X, t, linear
-    leading = X[np.arange(len(X)), (X != 0).argmax(axis=1)]
-    linear = linear + np.where(leading < 0, t, 0.0) @ X
-    rows, group = np.unique(np.sign(leading)[:, None] * X, axis=0, return_inverse=True)
+    signs = np.ones(len(X))
+    if opposite:
+        signs = np.sign(X[np.arange(len(X)), (X != 0).argmax(axis=1)])
+    linear = linear + np.where(signs < 0, t, 0.0) @ X
+    rows, group = np.unique(signs[:, None] * X, axis=0, return_inverse=True)
     weights = np.bincount(group.ravel(), weights=t, minlength=len(rows))
     left = weights != 0
     return rows[left], weights[left], linear
@@ -151,6 +159,9 @@ class _Pricing:
     """The faces of one problem: both signs and, with a bias that has no norm, one for each kink of it."""
 
     def __init__(self, X: FloatArray, t: FloatArray, linear: FloatArray, free: int | None) -> None:
+        self._whole = X, t, linear
+        self._summing = 2 * _EPS * len(X) * _size(X, t, linear)
+        X, t, linear = _merged(X, t, linear, opposite=free is None)
         self._X, self._t, self._linear, self._free = X, t, linear, free
         self._slopes = X if free is None else np.delete(X, free, axis=1)
         self._flat = linear if free is None else np.delete(linear, free)
@@ -160,9 +171,9 @@ class _Pricing:
     @property
     def keys(self) -> list[int]:
         """Numbers of the faces: ``+-(j + 1)`` for the sign of h and, where it matters, the kink j."""
-        if self._free is None:
+        if self._free is None or not len(self._t):
             return [1, -1]
-        return [int(-math.copysign(j + 1, self._t[j])) for j in np.flatnonzero(self._t)]
+        return [int(-math.copysign(j + 1, value)) for j, value in enumerate(self._t.tolist())]
 
     def face(self, key: int) -> _Face:
         """Return a face; the last ones are remembered."""
@@ -178,11 +189,12 @@ class _Pricing:
 
     def _built(self, key: int) -> _Face:
         sign = math.copysign(1.0, key)
-        if self._free is None:
-            return _Face.of(self._X, sign * self._t, sign * self._linear)
-        face = _Face.of(self._slopes - self._slopes[abs(key) - 1], sign * self._t, sign * self._flat)
-        lengths = np.linalg.norm(self._slopes, axis=1)
-        rounded = 2 * _EPS * float(np.abs(self._t) @ (lengths + lengths[abs(key) - 1]))
+        rows, rounded = self._slopes, self._summing
+        if self._free is not None and len(self._t):
+            rows = self._slopes - self._slopes[abs(key) - 1]
+            lengths = np.linalg.norm(self._slopes, axis=1)
+            rounded += 2 * _EPS * float(np.abs(self._t) @ (lengths + lengths[abs(key) - 1]))
+        face = _Face.of(rows, sign * self._t, sign * self._flat)
         return replace(face, slack=face.slack + rounded)
 
     def weights(self, key: int, u: FloatArray) -> FloatArray:
@@ -190,11 +202,13 @@ class _Pricing:
         slopes = self.face(key).basis @ u
         if self._free is None:
             return slopes
-        return np.insert(slopes, self._free, -self._slopes[abs(key) - 1] @ slopes)
+        kink = self._slopes[abs(key) - 1] if len(self._t) else np.zeros_like(slopes)
+        return np.insert(slopes, self._free, -kink @ slopes)
 
     def value(self, weights: FloatArray) -> float:
         """``h(u) / |u|``."""
-        value = self._linear @ weights + self._t @ np.maximum(self._X @ weights, 0.0)
+        X, t, linear = self._whole
+        value = linear @ weights + t @ np.maximum(X @ weights, 0.0)
         norm = np.linalg.norm(weights if self._free is None else np.delete(weights, self._free))
         return float(value / norm) if norm > 0 else 0.0
 

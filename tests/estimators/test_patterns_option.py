@@ -48,11 +48,21 @@ def test_scope_of_classifiers():
     assert three.gap_scope_ == "patterns"
 
 
-def test_auto_samples_where_there_are_too_many():
+def test_auto_adapts_where_there_are_too_many():
     X, y = draw(n=40, d=12)
     model = ConvexMLPRegressor(5.0, random_state=0).fit(X, y)
     assert model.gap_scope_ == "patterns"
-    assert 1 <= len(model.patterns_) <= 200
+    assert 0 <= model.violation_ < 0.01
+    sampled = ConvexMLPRegressor(5.0, patterns=100, random_state=0).fit(X, y)
+    assert model.objective_ < sampled.objective_
+    assert np.isnan(sampled.violation_)
+
+
+def test_auto_samples_gates_where_there_are_too_many():
+    X, y = draw(n=40, d=12)
+    model = ConvexMLPRegressor(5.0, activation="gated_relu", random_state=0).fit(X, y)
+    assert model.gap_scope_ == "patterns"
+    assert 1 <= len(model.patterns_) <= 50
 
 
 @pytest.mark.parametrize("hidden_bias", ["penalized", "none"])

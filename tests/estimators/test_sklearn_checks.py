@@ -9,7 +9,7 @@ from sklearn.utils.estimator_checks import parametrize_with_checks
 from convexnn import ConvexMLPClassifier, ConvexMLPRegressor
 
 
-@parametrize_with_checks([ConvexMLPRegressor(), ConvexMLPClassifier()])
+@parametrize_with_checks([ConvexMLPRegressor(patterns=20), ConvexMLPClassifier(patterns=20)])
 def test_estimator_check(estimator, check):
     check(estimator)
 
@@ -17,6 +17,8 @@ def test_estimator_check(estimator, check):
 @pytest.mark.slow
 @parametrize_with_checks(
     [
+        ConvexMLPRegressor(),
+        ConvexMLPClassifier(),
         ConvexMLPRegressor(loss="huber", hidden_bias="free"),
         ConvexMLPClassifier(loss="squared_hinge", hidden_bias="none", activation="leaky_relu"),
         ConvexMLPRegressor(activation="gated_relu", loss="absolute_error"),

@@ -236,6 +236,17 @@ def test_unresolvable_data_are_an_error_not_a_wrong_list():
         enumerate_patterns(X)
 
 
+@pytest.mark.parametrize("twist", 10.0 ** np.arange(-16.0, -12.0, 0.125))
+def test_nearly_parallel_rows_are_told_apart_or_merged_or_an_error(twist):
+    angles = np.array([0.0, 0.5, 1.1, 2.0, 2.0 + twist])
+    X = np.column_stack([np.cos(angles), np.sin(angles)])
+    try:
+        found = len(enumerate_patterns(X))
+    except RuntimeError:
+        return
+    assert found == (10 if twist > 1e-14 else 8)
+
+
 @pytest.mark.parametrize(
     "X", [np.ones(3), np.ones((0, 2)), np.ones((2, 0)), np.array([[np.nan]]), np.ones((1, 1, 1))]
 )

@@ -7,8 +7,8 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from convexnn.patterns import count_patterns, enumerate_patterns, iterate_patterns
-from convexnn.patterns._sweep import Plane
-from convexnn.patterns._target import Target, adopt, confirmed
+from convexnn.patterns._sweep import Plane, confirmed
+from convexnn.patterns._target import Target, adopt
 from convexnn.patterns.arrangement import Arrangement
 from convexnn.patterns.witnesses import ScaledData
 
@@ -78,24 +78,47 @@ def test_signs_are_confirmed_only_where_they_are_certain(d):
     X = np.vstack([rng.standard_normal((67, d)), np.zeros(d)])
     data = ScaledData.of(X)
     target = Target.of(data, Arrangement.of(data))
-    weight, values, words = rng.standard_normal(d), np.zeros(68), np.zeros(2, dtype=np.uint64)
+    weight, values = rng.standard_normal(d), np.zeros(68)
     products = data.rows @ weight
     sides = np.where(products >= 0, 1.0, -1.0)
-    arguments = (target.rows, target.tolerance)
-    assert confirmed(*arguments, sides, weight[None], 0, values)
-    np.testing.assert_allclose(values, products, rtol=1e-12, atol=1e-12)
-    assert adopt(*arguments, target.fixed, weight[None], 0, values, words)
-    assert (words == data.signs(weight[None])[0][0]).all()
-    assert Plane.of(3, 2, target).words.tolist() == target.fixed.tolist() == data.zero_bits[0].tolist()
+    on_plane = weight - data.rows[0] * (products[0] / (data.rows[0] @ data.rows[0]))
+
+    def clear(weight):
+        padded = np.zeros((1, len(target.rows)))
+        padded[0, :d] = weight
+        return confirmed(target.rows, target.tolerance, sides, padded, 0, values)
+
+    assert clear(weight)
+    assert not clear(np.full(d, np.nan))
+    assert not clear(np.full(d, np.inf))
+    assert not clear(np.zeros(d))
     for i in range(67):
         sides[i] = -sides[i]
-        assert not confirmed(*arguments, sides, weight[None], 0, values)
+        assert not clear(weight)
         sides[i] = -sides[i]
-    on_plane = weight - data.rows[0] * (products[0] / (data.rows[0] @ data.rows[0]))
     for side in (1.0, -1.0):
         sides[0] = side
-        assert not confirmed(*arguments, sides, on_plane[None], 0, values)
-    assert not adopt(*arguments, target.fixed, on_plane[None], 0, values, words)
+        assert not clear(on_plane)
+
+
+@pytest.mark.parametrize("d", [2, 3, 5])
+def test_points_are_adopted_with_their_patterns(d):
+    rng = np.random.default_rng(d)
+    X = np.vstack([rng.standard_normal((67, d)), np.zeros(d)])
+    data = ScaledData.of(X)
+    arrangement = Arrangement.of(data)
+    target, point = Target.of(data, arrangement), rng.standard_normal(d)
+    bits, generators, weight = np.zeros((4, 2), dtype=np.uint64), np.zeros((4, d)), np.zeros(d)
+    assert adopt(target[:], point, weight, bits, generators, 2)
+    np.testing.assert_allclose(weight, arrangement.basis @ point, rtol=1e-13, atol=1e-13)
+    assert (bits[2] == data.signs(weight[None])[0][0]).all()
+    assert (bits[3] == data.opposite(bits[2:3])[0]).all()
+    assert (generators[2] == data.unscaled(weight[None], np.zeros(1, dtype=np.intp))[0]).all()
+    assert (generators[3] == -generators[2]).all()
+    assert not bits[:2].any()
+    assert Plane.of(3, 2, target).words.tolist() == target.fixed.tolist() == data.zero_bits[0].tolist()
+    row = arrangement.rows[0]
+    assert not adopt(target[:], point - (row @ point) * row, weight, bits, generators, 0)
 
 
 def test_hyperplanes_of_rows():
