@@ -314,7 +314,7 @@ def test_repr_says_in_one_line_what_was_proved():
     X, y = planted()
     text = repr(certify((np.zeros((2, 1)), np.zeros(1)), X, y, alpha=0.5))
     assert "\n" not in text
-    for words in ("over all networks", "at least", "not optimal", "enumeration"):
+    for words in ("over all networks", "at least", "not optimal", "branch and bound"):
         assert words in text
 
 

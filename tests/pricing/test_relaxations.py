@@ -45,6 +45,7 @@ def exact_support(X, t, penalized):
     return best
 
 
+@pytest.mark.slow
 @settings(max_examples=25)
 @given(
     seed=st.integers(0, 10**6),
@@ -111,7 +112,8 @@ def test_a_time_limit_leaves_a_valid_bound(method, free):
     X, t, _, penalized = draw(3, 40, 3, free)
     found = method(X, t, penalized=penalized, time_limit=0.0)
     assert not found.complete
-    assert found.upper >= semidefinite(X, t, penalized=penalized).lower
+    _, gains = local_maxima(X, t, penalized=penalized)
+    assert found.upper >= np.abs(gains).max()
 
 
 def test_bounds_at_or_below_the_threshold_are_left_alone():
