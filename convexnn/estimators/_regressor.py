@@ -128,8 +128,8 @@ class ConvexMLPRegressor(NetworkRegressor, BaseConvexMLP):
     violation_ : float
         How far the best neuron outside the network is from paying: its price, the rate at which it would
         lower the loss, relative to ``alpha``, less 1, and at least 0. The largest found over all patterns:
-        with adaptive patterns by local search, with ``"exact"`` by a search that misses none (an upper
-        bound of it). NaN where the patterns were a list and no search was made.
+        with adaptive patterns by local search, so that zero proves nothing; with ``"exact"`` by a search
+        that misses none (an upper bound of it). NaN where the patterns were a list and no search was made.
     patterns_ : PatternSet
         The patterns of the (last) program, on the training data as the hidden layer sees it.
     result_ : SolveResult
