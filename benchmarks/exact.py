@@ -124,7 +124,7 @@ def trained(
     objective = fit.problem.objective(network, alpha)
     bound = fit.result.dual_objective
     gap = max(0.0, objective - bound) / objective
-    stopped = "" if gap <= tol else f", bound {bound:.9g} ({fit.result.status.name})"
+    stopped = "" if gap <= tol else f", bound {bound + 0.0:.9g} ({fit.result.status.name})"
     return (
         f"| {name} | {X.shape[0]} | {X.shape[1]} | {cells(X):,} | {fraction} | {alpha:.6g} | {seconds:.2f} | "
         f"{objective:.9g}{stopped} | {gap:.1e} | {network.n_neurons} | {fit.n_rounds} | {fit.n_nodes:,} | "
@@ -419,10 +419,10 @@ def main() -> None:
     parser.add_argument("--real-limit", type=float, default=60.0, help="real: seconds")
     parser.add_argument("--instances", type=int, default=200, help="adaptive: problems")
     parser.add_argument("--grid", nargs="+", type=pair, default=GRID, help="bounds: pairs n,d")
-    parser.add_argument("--search", type=float, default=20.0, help="bounds: seconds")
+    parser.add_argument("--search", type=float, default=15.0, help="bounds: seconds")
     parser.add_argument("--columns", nargs="+", type=int, default=(3, 4), help="cvxpy: d")
     parser.add_argument("--rows", nargs="+", type=int, default=(10, 20, 30, 40, 60, 80, 100, 150, 200))
-    parser.add_argument("--cap", type=float, default=600.0, help="cvxpy: seconds")
+    parser.add_argument("--cap", type=float, default=200.0, help="cvxpy: seconds")
     parser.add_argument("--save", action="store_true")
     options = parser.parse_args()
     for part in options.parts:

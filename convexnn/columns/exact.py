@@ -36,6 +36,8 @@ __all__ = ["ExactFit", "exact_training"]
 # Shares of the tolerance for the restricted programs and for the prices.
 _MASTER, _PRICE = 0.25, 0.5
 _TIGHTER = 0.1
+# Of a limit of time the share after which what is left goes into the bound.
+_SEARCHING = 0.6
 _LEAST_TOL = 1e-12
 _MOST_NEW = 200
 _EPS = float(np.finfo(np.float64).eps)
@@ -123,7 +125,8 @@ class _Generation:
         self._programs, self._solver, self._tol = programs, solver, tol
         self._max_iter, self._verbose = max_iter, verbose
         self._began = time.perf_counter()
-        self._deadline = math.inf if time_limit is None else self._began + time_limit
+        seconds = math.inf if time_limit is None else time_limit
+        self._deadline, self._last_price = self._began + seconds, self._began + _SEARCHING * seconds
         self._bound, self._dual = -math.inf, np.empty((0, 0))
         self._violation, self._n_nodes, self._n_rounds, self._n_iter = math.inf, 0, 0, 0
 
@@ -158,7 +161,8 @@ class _Generation:
     def _solved(
         self, program: ConvexProgram, start: tuple[FloatArray, FloatArray] | None, tol: float
     ) -> SolveResult:
-        left = None if self._deadline == math.inf else max(1e-9, self._deadline - time.perf_counter())
+        until = self._last_price
+        left = None if until == math.inf else max(1e-9, until - time.perf_counter())
         result = solve(
             program,
             solver=self._solver,
@@ -178,18 +182,21 @@ class _Generation:
     ) -> tuple[SolveResult, ConvexProgram, Status]:
         alpha, tol = self._programs.alpha, self._tol
         while True:
+            if time.perf_counter() > self._last_price:
+                self._priced(program, result, alpha * (1 + _PRICE * tol), math.inf)
+                closed = result.objective - self._bound <= self._tol * abs(result.objective)
+                return result, program, Status.CONVERGED if closed else Status.TIME_LIMIT
             found = self._ascents(result.dual_point, _weights(result), alpha * (1 + _PRICE * tol))
             larger, start = self._programs.grown(program, result, found)
             if not self._gained(larger, result):
-                found = self._priced(program, result, alpha * (1 + _PRICE * tol))
+                threshold = alpha * (1 + _PRICE * tol)
+                found = self._priced(program, result, threshold, threshold)
                 larger, start = self._programs.grown(program, result, found)
             self._report(result, len(larger))
             if result.objective - self._bound <= self._tol * abs(result.objective):
                 return result, program, Status.CONVERGED
             if result.status in (Status.INTERRUPTED, Status.FAILED):
                 return result, program, result.status
-            if time.perf_counter() > self._deadline:
-                return result, program, Status.TIME_LIMIT
             if not self._gained(larger, result):
                 # The prices say that the program has all it needs, so that its own gap is too large.
                 tol *= _TIGHTER
@@ -218,7 +225,9 @@ class _Generation:
             found.append(weights[:, above].T)
         return np.vstack(found)
 
-    def _priced(self, program: ConvexProgram, result: SolveResult, threshold: float) -> FloatArray:
+    def _priced(
+        self, program: ConvexProgram, result: SolveResult, threshold: float, stop_above: float
+    ) -> FloatArray:
         """Price over all patterns: improve the bound, and return neurons that pay."""
         theta, inputs = result.dual_point, self._programs.inputs
         largest, found = 0.0, [np.empty((0, inputs.shape[1]))]
@@ -232,7 +241,7 @@ class _Generation:
                 penalized=self._programs.penalized,
                 threshold=threshold,
                 tol=0.1 * _PRICE * self._tol,
-                stop_above=threshold,
+                stop_above=stop_above,
                 time_limit=left,
             )
             self._n_nodes += bounds.n_nodes

@@ -27,8 +27,8 @@ even, so that h is largest where ``g . u >= 0``. The cones of an orthonormal fra
 cover that half space.
 
 **Branching.** The edge with the loosest chords near the maximiser of the relaxation is cut where its kinks
-are. A cone in which no convex kink is left has an exact bound; with ``tol > 0`` the search ends after finitely
-many cones, as the documentation proves.
+are. A cone in which no convex kink is left has an exact bound; with ``tol > 0`` the search ends after
+finitely many cones, as the documentation proves.
 
 **Bias without norm.** If ``sum_i t_i = 0``, then for fixed slopes w the function of b is piecewise linear
 and bounded, and attains its maximum at a concave kink ``b = -x_j . w`` with ``t_j < 0`` (or is constant).

@@ -62,7 +62,7 @@ def scores_of_folds(score, single, X, y, splits, alphas, weight=None):
 # Beside a loop over folds
 
 
-@pytest.mark.parametrize("patterns", ["auto", 12])
+@pytest.mark.parametrize("patterns", ["exact", 12])
 def test_regressor_is_a_loop_over_folds(patterns, seed):
     X, y = draw(seed)
     options = {"patterns": patterns, "tol": 1e-7, "random_state": seed}

@@ -49,7 +49,7 @@ class Scs(Backend):
             "q": [int(size) for size in form.second_order],
             "ep": form.n_exponential,
         }
-        accuracy = max(0.1 * options.tol, 1e-12)
+        accuracy = max(0.03 * options.tol, 1e-12)
         settings = {"eps_abs": accuracy, "eps_rel": accuracy, "max_iters": 100_000}
         if options.max_iter is not None:
             settings["max_iters"] = options.max_iter

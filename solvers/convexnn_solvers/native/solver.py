@@ -50,8 +50,8 @@ _CAUTIOUS_GROWTH = 1.5
 _RETREAT = 10.0
 _NEARLY_FEASIBLE = 1.5
 _NEARLY_OPTIMAL = 1.02
-# Weights on faces for each output of a sample, beyond which Newton steps on the faces cost too much.
-_MOST_ON_FACES = 1.5
+# Weights on faces, for each output of a sample and in all, beyond which Newton steps on them cost too much.
+_MOST_ON_FACES, _FEW_ON_FACES = 1.5, 300
 # Line searches: sufficient decrease, a slope that is flat enough, and evaluations.
 _SUFFICIENT = 1e-4
 _FLAT = 0.5
@@ -239,9 +239,11 @@ class NativeSolver:
     def _finish(self, n_steps: int) -> None:
         """Take Newton steps on the faces of the last proximal points, unless they raise the objective."""
         faces = Faces(self.blocks, self.point.weights)
-        if faces.n_weights > _MOST_ON_FACES * self.point.outputs.size:
+        if faces.n_weights > max(_FEW_ON_FACES, _MOST_ON_FACES * self.point.outputs.size):
             return
         for _ in range(n_steps):
+            if self._limit() is not None:
+                return
             before = self.point
             model = LossModel(self.program, before.outputs, with_slack=False)
             self.n_newton += 1
