@@ -25,7 +25,7 @@ from sklearn.neural_network import MLPClassifier, MLPRegressor
 
 from convexnn import ConvexMLPClassifier, ConvexMLPRegressor, TwoLayerNetwork, enumerate_patterns
 from convexnn.activations import get_activation
-from convexnn.auditing import certify
+from convexnn import certify
 from convexnn.columns.exact import exact_training
 from convexnn.exceptions import PatternCountWarning
 from convexnn.losses import get_loss

@@ -47,6 +47,9 @@ from convexnn_solvers.dual import dual_value, into_domain
 
 __all__ = ["Bound", "best_bound", "bound_from", "certify_network", "gradient_guess"]
 
+# Relative improvement below which a neuron is not worth naming.
+_WORTH = 1e-6
+
 _EPS = float(np.finfo(np.float64).eps)
 _MAX_SHRINKS = 40
 
@@ -106,6 +109,9 @@ def assemble(problem: CertificationProblem, network: TwoLayerNetwork, bounds: Se
         sample_weight=problem.sample_weight,
     )
     neurons = np.vstack([bound.price.neurons for bound in bounds])
+    witness = find_witness(problem, network, neurons, objective)
+    if witness is not None and objective - witness.objective <= _WORTH * abs(objective):
+        witness = None
     cut = "" if best.price.complete else "A time limit cut the search; a larger one may give a better bound."
     return Certificate(
         objective=objective,
@@ -114,7 +120,7 @@ def assemble(problem: CertificationProblem, network: TwoLayerNetwork, bounds: Se
         complete=best.price.complete,
         largest_gain=best.largest_gain,
         dual_point=best.theta,
-        witness=find_witness(problem, network, neurons, objective),
+        witness=witness,
         message=cut,
     )
 

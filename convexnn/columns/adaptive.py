@@ -23,9 +23,9 @@ from convexnn.columns.descent import Descent, Neurons, Objective, merged, random
 from convexnn.columns.rounded_losses import without_kinks
 from convexnn.networks import TwoLayerNetwork
 from convexnn.patterns import PatternSet
-from convexnn.programs import augment, blocks_from_network, check_bias, network_weights, two_layer_program
+from convexnn.programs import blocks_from_network, check_bias, network_weights
 from convexnn.programs.pattern_choice import PatternChoice
-from convexnn.programs.samples import merge_samples
+from convexnn.programs.restricted import RestrictedPrograms
 from convexnn.programs.training import NetworkKind, TrainingData, TrainingProblem
 from convexnn_solvers import ConvexProgram, SolveResult, Status, solve
 from convexnn_solvers.threads import single_blas_thread
@@ -175,14 +175,17 @@ class _Search:
 
     def __init__(self, data: TrainingData, kind: NetworkKind, alpha: float, limits: _Limits) -> None:
         self.kind, self.alpha, self.limits = kind, alpha, limits
-        self.samples = merge_samples(data.X, data.targets, data.weight)
-        X = augment(self.samples.X, kind.hidden_bias)
-        penalized = np.ones(X.shape[1], dtype=np.bool_)
-        penalized[-1] = kind.hidden_bias != "free"
-        targets, weight = self.samples.targets, self.samples.weight
+        self.programs = programs = RestrictedPrograms.of(data, kind, alpha)
         self.loss = data.loss
         self.objective = Objective(
-            X, targets, weight, data.loss, alpha, kind.activation, penalized, kind.fit_intercept
+            programs.inputs,
+            programs.samples.targets,
+            programs.samples.weight,
+            data.loss,
+            alpha,
+            kind.activation,
+            programs.penalized,
+            kind.fit_intercept,
         )
         self.until = math.inf if limits.time_limit is None else time.perf_counter() + limits.time_limit
         self.descent: Descent | None = None
@@ -248,24 +251,10 @@ class _Search:
         if not len(weights):
             weights = np.ones((1, self.objective.X.shape[1]))
         patterns = PatternSet.from_weights(self.objective.X, weights)
-        program = self._program(patterns)
+        program = self.programs.program(patterns)
         best = min(known, key=self.objective.value)
         start = blocks_from_network(program, _network(self.objective, best, self.kind))
         return _Round(patterns, program, start)
-
-    def _program(self, patterns: PatternSet) -> ConvexProgram:
-        samples, kind = self.samples, self.kind
-        return two_layer_program(
-            samples.X,
-            samples.targets,
-            patterns,
-            alpha=self.alpha,
-            loss=self.loss,
-            activation=kind.activation,
-            hidden_bias=kind.hidden_bias,
-            fit_intercept=kind.fit_intercept,
-            sample_weight=samples.weight,
-        )
 
     def _rounds(self, task: _Round, rng: np.random.Generator) -> tuple[Status, str]:
         """Solve and price in turn; returns why that ended."""
@@ -347,17 +336,9 @@ class _Search:
 
     def _with_candidates(self, task: _Round, result: SolveResult, candidates: Candidates) -> _Round:
         """Drop patterns that are not used, add those of the candidates, and start from the result."""
-        used = np.flatnonzero(result.blocks.any(axis=(0, 1, 3)))
-        patterns = task.patterns.take(used)
         entering = _resolved(self.objective.X, candidates.neurons)
-        if len(entering):
-            patterns = patterns.union(PatternSet.from_weights(self.objective.X, entering.weights))
-        elif not used.size:
-            used, patterns = np.arange(len(task.patterns)), task.patterns
-        program = self._program(patterns)
-        blocks = program.zeros()
-        blocks[:, :, : used.size] = result.blocks[:, :, used]
-        return _Round(patterns, program, (blocks, result.intercept))
+        patterns, start = self.programs.grown(task.program, result, entering.weights)
+        return _Round(patterns, self.programs.program(patterns), start)
 
 
 def _resolved(X: FloatArray, neurons: Neurons) -> Neurons:

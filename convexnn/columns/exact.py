@@ -24,6 +24,7 @@ from convexnn.patterns import PatternSet
 from convexnn.pricing.bounds import SupportBounds
 from convexnn.pricing.branch_and_bound import support_bounds
 from convexnn.pricing.local_ascent import local_maxima
+from convexnn.pricing.relaxations import semidefinite
 from convexnn.programs import MaskedDesign, network_weights
 from convexnn.programs.pattern_choice import PatternChoice
 from convexnn.programs.restricted import RestrictedPrograms
@@ -38,9 +39,9 @@ _MASTER, _PRICE = 0.25, 0.5
 _TIGHTER = 0.1
 # Of a limit of time the share after which what is left goes into the bound.
 _SEARCHING = 0.6
+_BRANCHING = 0.8
 _LEAST_TOL = 1e-12
 _MOST_NEW = 200
-_EPS = float(np.finfo(np.float64).eps)
 
 
 @dataclass(frozen=True, eq=False)
@@ -228,24 +229,33 @@ class _Generation:
     def _priced(
         self, program: ConvexProgram, result: SolveResult, threshold: float, stop_above: float
     ) -> FloatArray:
-        """Price over all patterns: improve the bound, and return neurons that pay."""
+        """Price over all patterns: improve the bound, and return neurons that pay.
+
+        Where branch and bound runs out of time the semidefinite relaxation may bound better.
+        """
         theta, inputs = result.dual_point, self._programs.inputs
         largest, found = 0.0, [np.empty((0, inputs.shape[1]))]
         for k in range(theta.shape[1]):
             t, linear = self._programs.gain(theta[:, k])
-            left = None if self._deadline == math.inf else max(0.0, self._deadline - time.perf_counter())
+            penalized = self._programs.penalized
             bounds = support_bounds(
                 inputs,
                 t,
                 linear=linear,
-                penalized=self._programs.penalized,
+                penalized=penalized,
                 threshold=threshold,
                 tol=0.1 * _PRICE * self._tol,
                 stop_above=stop_above,
-                time_limit=left,
+                time_limit=self._left(_BRANCHING),
             )
             self._n_nodes += bounds.n_nodes
-            largest = max(largest, bounds.upper)
+            upper = bounds.upper
+            if not bounds.complete and stop_above == math.inf:
+                relaxed = semidefinite(
+                    inputs, t, linear=linear, penalized=penalized, time_limit=self._left(1.0)
+                )
+                upper = min(upper, relaxed.upper)
+            largest = max(largest, upper)
             if bounds.lower > threshold:
                 found.append(self._neighbours(bounds, t, linear, threshold))
         dual, value = scaled_bound(program, theta, largest)
@@ -253,6 +263,12 @@ class _Generation:
         if value > self._bound:
             self._bound, self._dual = value, dual
         return np.vstack(found)
+
+    def _left(self, share: float) -> float | None:
+        """Return a share of the seconds left."""
+        if self._deadline == math.inf:
+            return None
+        return share * max(0.0, self._deadline - time.perf_counter())
 
     def _neighbours(
         self, bounds: SupportBounds, t: FloatArray, linear: FloatArray, threshold: float

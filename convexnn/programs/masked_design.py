@@ -18,6 +18,7 @@ __all__ = ["MaskedDesign"]
 _CHUNK = 256
 _EPS = float(np.finfo(np.float64).eps)
 _MAX_PUSHES = 60
+_LONGEST_PUSH = 1e-3
 
 
 class MaskedDesign:
@@ -186,20 +187,27 @@ class MaskedDesign:
         return projected
 
     def _pushed_inside(self, vectors: FloatArray, owners: IntArray) -> FloatArray:
-        """Move vectors that are inside but for rounding a few ulps inwards; zero where that fails."""
-        vectors = vectors.copy()
+        """Move vectors that are inside but for rounding a few ulps inwards; zero where that fails.
+
+        Where a cell is so thin that the way inwards is long, a vector within rounding of it stays.
+        """
+        vectors, sizes = vectors.copy(), np.linalg.norm(vectors, axis=1)
         rounding = 4 * self.n_features * _EPS * np.abs(self.X, dtype=np.float64).T / self._lengths
         touched = np.zeros((len(vectors), self.n_samples), dtype=np.bool_)
+        stays = np.zeros(len(vectors), dtype=np.bool_)
         for attempt in range(_MAX_PUSHES):
             missing = np.abs(vectors) @ rounding - self._inside(vectors, owners)
-            short = np.flatnonzero(missing.max(axis=1) > 0)
+            short = np.flatnonzero((missing.max(axis=1) > 0) & ~stays)
             if short.size == 0:
-                return vectors
+                break
             touched |= missing > 0
             for b in short:
-                step = 2.0 ** (attempt // 4) * missing[b].max()
-                vectors[b] += step * self._inward(touched[b], int(owners[b]))
-        return np.where(self._inside(vectors, owners).min(axis=1, keepdims=True) >= 0, vectors, 0.0)
+                push = 2.0 ** (attempt // 4) * missing[b].max() * self._inward(touched[b], int(owners[b]))
+                stays[b] = float(np.linalg.norm(push)) > _LONGEST_PUSH * sizes[b]
+                if not stays[b]:
+                    vectors[b] += push
+        inside = self._inside(vectors, owners) + np.where(stays[:, None], np.abs(vectors) @ rounding, 0.0)
+        return np.where(inside.min(axis=1, keepdims=True) >= 0, vectors, 0.0)
 
     def _inward(self, touched: BoolArray, owner: int) -> FloatArray:
         """Return a short direction that gains 1 in each touched row, else one towards the witness.
