@@ -23,9 +23,8 @@ from numpy.typing import NDArray
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.neural_network import MLPClassifier, MLPRegressor
 
-from convexnn import ConvexMLPClassifier, ConvexMLPRegressor, TwoLayerNetwork, enumerate_patterns
+from convexnn import ConvexMLPClassifier, ConvexMLPRegressor, TwoLayerNetwork, certify, enumerate_patterns
 from convexnn.activations import get_activation
-from convexnn import certify
 from convexnn.columns.exact import exact_training
 from convexnn.exceptions import PatternCountWarning
 from convexnn.losses import get_loss
