@@ -21,7 +21,7 @@ def test_estimator_check(estimator, check):
             **FEW | {"patterns": 6}, loss="squared_hinge", hidden_bias="none", scoring="accuracy"
         ),
         ConvexMLPRegressorCV(**FEW, activation="gated_relu", loss="absolute_error"),
-        ConvexMLPClassifierCV(alphas=[10.0, 1.0], cv=3),
+        ConvexMLPClassifierCV(alphas=[10.0, 1.0], cv=3, patterns=8),
     ]
 )
 def test_estimator_check_of_other_programs(estimator, check):

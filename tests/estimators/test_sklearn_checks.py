@@ -19,8 +19,8 @@ def test_estimator_check(estimator, check):
     [
         ConvexMLPRegressor(),
         ConvexMLPClassifier(),
-        ConvexMLPRegressor(loss="huber", hidden_bias="free"),
-        ConvexMLPClassifier(loss="squared_hinge", hidden_bias="none", activation="leaky_relu"),
+        ConvexMLPRegressor(loss="huber", hidden_bias="free", patterns=10),
+        ConvexMLPClassifier(loss="squared_hinge", hidden_bias="none", activation="leaky_relu", patterns=10),
         ConvexMLPRegressor(activation="gated_relu", loss="absolute_error"),
     ]
 )
