@@ -20,7 +20,7 @@ def test_estimator_check(estimator, check):
         ConvexMLPRegressor(),
         ConvexMLPClassifier(),
         ConvexMLPRegressor(loss="huber", hidden_bias="free", patterns=10),
-        ConvexMLPClassifier(loss="squared_hinge", hidden_bias="none", activation="leaky_relu", patterns=10),
+        ConvexMLPClassifier(loss="squared_hinge", hidden_bias="none", activation="leaky_relu", patterns=6),
         ConvexMLPRegressor(activation="gated_relu", loss="absolute_error"),
     ]
 )
