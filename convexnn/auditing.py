@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 from sklearn.utils.class_weight import compute_sample_weight
 
-from convexnn._typing import FloatArray, HiddenBias, IntArray
+from convexnn._typing import FloatArray, HiddenBias
 from convexnn.certificates import Certificate, CertificationProblem
 from convexnn.certificates.certify import Bound, assemble, best_bound, bound_from, gradient_guess
 from convexnn.certificates.exact_dual import check_loss
@@ -21,7 +21,7 @@ from convexnn.networks import TwoLayerNetwork
 from convexnn.patterns import PatternSet
 from convexnn.patterns.witnesses import ResolutionError
 from convexnn.programs import augment, check_bias, network_weights, two_layer_program
-from convexnn.programs.samples import check_sample_weight, merge_samples
+from convexnn.programs.samples import Samples, check_sample_weight, merge_samples
 from convexnn_solvers import SolverError, SolveResult, solve
 from convexnn_solvers.result import relative_gap
 
@@ -134,7 +134,7 @@ def certify(
     pricing = Pricing(problem, method)
     first = began + _FIRST_SHARE * (deadline - began) if refine else deadline
     bounds = [bound_from(problem, pricing, gradient_guess(problem, audited), "gradient", first)]
-    if subject.dual_point is not None and len(subject.dual_point) == len(_merged(problem)[0]):
+    if subject.dual_point is not None and len(subject.dual_point) == len(_merged(problem).weight):
         own = _spread(problem, subject.dual_point)
         bounds.append(bound_from(problem, pricing, own, "solver", first))
     certificate = assemble(problem, audited, bounds)
@@ -202,22 +202,16 @@ def _settled(name: str, said: Option | None, given: Option | None, default: Opti
     return said if said is not None else given if given is not None else default
 
 
-def _merged(problem: CertificationProblem) -> tuple[FloatArray, IntArray]:
-    """Return total weights of the distinct samples, and the sample that each sample of the data became."""
-    kept = problem.sample_weight > 0
-    rows = np.hstack([problem.X, problem.targets])[kept] + 0.0
-    distinct, inverse = np.unique(rows, axis=0, return_inverse=True)
-    total = np.zeros(len(distinct))
-    np.add.at(total, inverse.ravel(), problem.sample_weight[kept])
-    return total, inverse.ravel()
+def _merged(problem: CertificationProblem) -> Samples:
+    return merge_samples(problem.X, problem.targets, problem.sample_weight)
 
 
 def _spread(problem: CertificationProblem, theta: FloatArray) -> FloatArray:
     """Share the dual point of distinct samples among their copies, in proportion to the weights."""
-    total, inverse = _merged(problem)
-    kept = problem.sample_weight > 0
+    samples, kept = _merged(problem), problem.sample_weight > 0
     spread = np.zeros_like(problem.targets)
-    spread[kept] = theta[inverse] * (problem.sample_weight[kept] / total[inverse])[:, None]
+    shares = problem.sample_weight[kept] / samples.weight[samples.group]
+    spread[kept] = theta[samples.group] * shares[:, None]
     return spread
 
 
@@ -276,7 +270,7 @@ class _Frame:
 
     def __init__(self, problem: CertificationProblem) -> None:
         self.problem = problem
-        self.samples = merge_samples(problem.X, problem.targets, problem.sample_weight)
+        self.samples = _merged(problem)
         X = self.samples.X
         self.centre, self.scale = np.zeros(X.shape[1]), 1.0
         if problem.hidden_bias == "free":

@@ -1,7 +1,7 @@
 """Training with any `patterns` option: over a list of patterns, or by searching for those that matter."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 from convexnn._typing import FloatArray, RandomState
 from convexnn.columns.adaptive import adapt
@@ -102,13 +102,9 @@ def train(
             data,
             kind,
             alpha=alpha,
-            solver=settings.solver,
-            tol=settings.tol,
-            max_iter=settings.max_iter,
-            time_limit=settings.time_limit,
-            verbose=settings.verbose,
             random_state=random_state,
             previous=previous,
+            **asdict(settings),
         )
         return Trained(found.problem, found.result, "patterns", found.violation)
     check_exact(data, kind, settings)
@@ -116,12 +112,8 @@ def train(
         data,
         kind,
         alpha=alpha,
-        solver=settings.solver,
-        tol=settings.tol,
-        max_iter=settings.max_iter,
-        time_limit=settings.time_limit,
-        verbose=settings.verbose,
         previous=previous,
+        **asdict(settings),
     )
     scope = "global" if data.targets.shape[1] == 1 else "patterns"
     return Trained(exact.problem, exact.result, scope, exact.violation)
@@ -137,12 +129,8 @@ def solve_problem(
     program = problem.at(alpha)
     result = solve(
         program,
-        solver=settings.solver,
-        tol=settings.tol,
-        max_iter=settings.max_iter,
-        time_limit=settings.time_limit,
-        verbose=settings.verbose,
         start=start,
+        **asdict(settings),
     )
     return Trained(problem, result, problem.gap_scope, math.nan)
 

@@ -16,6 +16,7 @@ import math
 
 from convexnn._jit import reordering_kernel
 from convexnn._typing import FloatArray, IntArray
+from convexnn.cones._active_set import orthogonal_part
 
 _NONE = -(1 << 30)
 _STATIONARY = 1e-11
@@ -76,20 +77,10 @@ def facet_normals(vertices: FloatArray, normals: FloatArray, work: FloatArray) -
 
 @reordering_kernel
 def _orthogonalise(basis: FloatArray, size: int, vector: FloatArray, shares: FloatArray) -> float:
-    """Take away from `vector` its part in the span of the basis, twice for accuracy; return its length."""
-    r = vector.shape[0]
-    for f in range(size):
-        shares[f] = 0.0
-    for _ in range(2):
-        for f in range(size):
-            dot = 0.0
-            for j in range(r):
-                dot += basis[f, j] * vector[j]
-            shares[f] += dot
-            for j in range(r):
-                vector[j] -= dot * basis[f, j]
+    """Take away from `vector` its part in the span of the basis; return its length."""
+    orthogonal_part(basis, size, vector, shares, vector)
     square = 0.0
-    for j in range(r):
+    for j in range(vector.shape[0]):
         square += vector[j] * vector[j]
     return math.sqrt(square)
 

@@ -5,18 +5,22 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike
 
-from convexnn._typing import FloatArray
+from convexnn._typing import FloatArray, IntArray
 
 __all__ = ["Samples", "check_sample_weight", "merge_samples"]
 
 
 @dataclass(frozen=True, eq=False)
 class Samples:
-    """Distinct pairs of inputs ``(n, d)`` and encoded targets ``(n, K)`` with positive weights ``(n,)``."""
+    """Distinct pairs of inputs ``(n, d)`` and encoded targets ``(n, K)`` with positive weights ``(n,)``.
+
+    `group` says which of them each given sample of positive weight became.
+    """
 
     X: FloatArray
     targets: FloatArray
     weight: FloatArray
+    group: IntArray
 
 
 def check_sample_weight(sample_weight: ArrayLike | None, n_samples: int) -> FloatArray:
@@ -58,6 +62,8 @@ def merge_samples(X: FloatArray, targets: FloatArray, weight: FloatArray) -> Sam
     rows = np.hstack([X[kept], targets[kept]]) + 0.0  # adding zero turns -0.0 into 0.0
     distinct, inverse = np.unique(rows, axis=0, return_inverse=True)
     total = np.zeros(len(distinct))
-    np.add.at(total, inverse.ravel(), weight[kept])
+    group = inverse.ravel()
+    np.add.at(total, group, weight[kept])
     d = X.shape[1]
-    return Samples(np.ascontiguousarray(distinct[:, :d]), np.ascontiguousarray(distinct[:, d:]), total)
+    inputs, outputs = np.ascontiguousarray(distinct[:, :d]), np.ascontiguousarray(distinct[:, d:])
+    return Samples(inputs, outputs, total, group)
