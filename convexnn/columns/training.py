@@ -1,7 +1,7 @@
 """Training with any `patterns` option: over a list of patterns, or by searching for those that matter."""
 
 import math
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 
 from convexnn._typing import FloatArray, RandomState
 from convexnn.columns.adaptive import adapt
@@ -106,7 +106,8 @@ def train(
             previous=previous,
             **asdict(settings),
         )
-        return Trained(found.problem, found.result, "patterns", found.violation)
+        result = replace(found.result, message=found.message)
+        return Trained(found.problem, result, "patterns", found.violation)
     check_exact(data, kind, settings)
     exact = exact_training(
         data,
