@@ -1,4 +1,4 @@
-"""The masked design: ``A_i = (on D_i + off (I - D_i)) X`` on the cones of the patterns, never formed."""
+"""The masked design: the layer's linear map ``A_i`` on the cone of each pattern, never formed."""
 
 from collections.abc import Sequence
 from functools import cached_property
@@ -9,9 +9,9 @@ from scipy import sparse
 from convexnn._typing import BoolArray, FloatArray, FloatMatrix, IntArray
 from convexnn.activations import Activation
 from convexnn.cones import ConeProjector, FreeCoordinateSupport
-from convexnn.patterns import PatternSet, apply_patterns
-from convexnn.programs._precision import row_norms, times, times_transposed
-from convexnn_solvers.threads import in_parts
+from convexnn.patterns import PatternSet
+from convexnn.programs._precision import row_norms, times_transposed
+from convexnn.programs.masked_maps import MaskedMaps
 
 __all__ = ["MaskedDesign"]
 
@@ -25,32 +25,40 @@ class MaskedDesign:
     """Design operator of one hidden layer: data, patterns and an activation.
 
     Weights of block ``i`` live on the cone ``C_i = {u : (2 D_i - I) X u >= 0}``, where the layer
-    ``phi(X u)`` is the linear map ``A_i u``; a gated layer has no cones. Two masked matrix products serve
-    every request; ``A_i`` is formed by `features` only, for solvers that need a matrix.
+    ``phi(X u)`` is linear; a gated layer has no cones. Where a sample has several rows, the patches of an
+    image, the layer is added up over them: ``A_i u`` is that sum.
 
     Parameters
     ----------
-    X : ndarray of shape (n, d), float64 or float32
-        Data as the hidden layer sees it, the column of ones included if there is a hidden bias. Data in
-        float32 stay so; all arithmetic is in float64.
+    X : ndarray of shape (n K, d), float64 or float32
+        Data as the hidden layer sees it, the column of ones included if there is a hidden bias; K rows for
+        each sample. Data in float32 stay so; all arithmetic is in float64.
     patterns : PatternSet
         Patterns of the rows of `X`.
     activation : Activation
     penalized : ndarray of bool, shape (d,)
         Which coordinates enter the norm.
+    positions : int, default=1
+        K.
 
     Raises
     ------
     ValueError
-        If the patterns are not of this many samples and features.
+        If the patterns are not of this many rows and features, or the rows do not fit the positions.
 
     References
     ----------
-    Pilanci and Ergen, "Neural networks are convex regularizers", ICML 2020, equation 8.
+    Pilanci and Ergen, "Neural networks are convex regularizers", ICML 2020, equation 8; Ergen and Pilanci,
+    "Implicit convex regularizers of CNN architectures", ICLR 2021, section 2 (average pooling).
     """
 
     def __init__(
-        self, X: FloatMatrix, patterns: PatternSet, activation: Activation, penalized: BoolArray
+        self,
+        X: FloatMatrix,
+        patterns: PatternSet,
+        activation: Activation,
+        penalized: BoolArray,
+        positions: int = 1,
     ) -> None:
         expected = (patterns.n_samples, patterns.generators.shape[1])
         if X.shape != expected:
@@ -58,15 +66,21 @@ class MaskedDesign:
                 f"The patterns are of data of shape {expected}, but X has shape {X.shape} (the hidden bias's "
                 "column of ones included). Compute them on the same data."
             )
+        if len(X) % positions:
+            raise ValueError(
+                f"Every sample needs {positions} rows. Got {len(X)} rows, which is not a multiple of that."
+            )
         self.X = np.ascontiguousarray(X)
         self.patterns = patterns
         self.activation = activation
         self.penalized = penalized
+        self.positions = positions
+        self.maps = MaskedMaps(self.X, patterns, activation, positions)
 
     @property
     def n_samples(self) -> int:
         """Number of samples."""
-        return int(self.X.shape[0])
+        return self.maps.n_samples
 
     @property
     def n_features(self) -> int:
@@ -99,18 +113,6 @@ class MaskedDesign:
         """Bounds where a coordinate has no norm."""
         return FreeCoordinateSupport(self.X, self.patterns, self.penalized)
 
-    @cached_property
-    def _inner_products(self) -> FloatArray:
-        """``X X'``."""
-        products = np.empty((self.n_samples, self.n_samples))
-        times_transposed(np.asarray(self.X, dtype=np.float64), self.X, products)
-        return products
-
-    @cached_property
-    def _slopes(self) -> FloatArray:
-        """Slope of the activation for each pattern and sample, shape (P, n)."""
-        return np.where(self.patterns.to_dense(), self.activation.on, self.activation.off)
-
     def forward(self, weights: FloatArray) -> FloatArray:
         """``sum_i A_i weights[k, i]``: (K, P, d) -> (n, K); blocks that are zero cost nothing."""
         outputs = np.zeros((self.n_samples, weights.shape[0]))
@@ -129,12 +131,12 @@ class MaskedDesign:
 
     def features(self) -> sparse.csc_array:
         """``[A_1 ... A_P]`` of shape (n, P d)."""
-        dense = self._slopes.T[:, :, None] * self.X[:, None, :]
+        dense = self.maps.matrices(np.arange(self.n_blocks)).transpose(1, 0, 2)
         return sparse.csc_array(dense.reshape(self.n_samples, self.n_blocks * self.n_features))
 
     def cones(self) -> sparse.csc_array:
-        """Block-diagonal matrix with the rows ``+-x_r`` of each cone, shape (P n, P d)."""
-        n, d, n_blocks = self.n_samples, self.n_features, self.n_blocks
+        """Block-diagonal matrix with the rows ``+-x_r`` of each cone, shape (P n K, P d)."""
+        n, d, n_blocks = len(self.X), self.n_features, self.n_blocks
         signs = np.where(self.patterns.to_dense(), 1.0, -1.0)
         data = (signs[:, None, :] * self.X.T).ravel()
         rows = np.arange(n_blocks)[:, None, None] * n + np.arange(n)
@@ -193,7 +195,7 @@ class MaskedDesign:
         """
         vectors, sizes = vectors.copy(), np.linalg.norm(vectors, axis=1)
         rounding = 4 * self.n_features * _EPS * np.abs(self.X, dtype=np.float64).T / self._lengths
-        touched = np.zeros((len(vectors), self.n_samples), dtype=np.bool_)
+        touched = np.zeros((len(vectors), len(self.X)), dtype=np.bool_)
         stays = np.zeros(len(vectors), dtype=np.bool_)
         for attempt in range(_MAX_PUSHES):
             missing = np.abs(vectors) @ rounding - self._inside(vectors, owners)
@@ -241,41 +243,15 @@ class MaskedDesign:
 
     def block_outputs(self, blocks: IntArray, weights: FloatArray) -> FloatArray:
         """``A_i weights[j]`` for ``i = blocks[j]``: (B,), (B, d) -> (B, n)."""
-        values = np.empty((len(blocks), self.n_samples))
-        on, off = self.activation.on, self.activation.off
-
-        def work(part: slice) -> None:
-            times_transposed(weights[part], self.X, values[part])
-            apply_patterns(self.patterns.bits, blocks[part], on, off, values[part])
-
-        in_parts(work, len(blocks), 2.0 * len(blocks) * self.X.size)
-        return values
+        return self.maps.outputs(blocks, weights)
 
     def block_gradients(self, blocks: IntArray, dual: FloatArray, outputs: IntArray) -> FloatArray:
         """``A_i' dual[:, k]`` for ``i = blocks[j], k = outputs[j]``: (B,), (n, K), (B,) -> (B, d)."""
-        columns = np.ascontiguousarray(dual.T)
-        gradients = np.empty((len(blocks), self.n_features))
-        on, off = self.activation.on, self.activation.off
-
-        def work(part: slice) -> None:
-            for start in range(part.start, part.stop, _CHUNK):
-                chunk = slice(start, min(start + _CHUNK, part.stop))
-                values = columns[outputs[chunk]]
-                apply_patterns(self.patterns.bits, blocks[chunk], on, off, values)
-                times(values, self.X, gradients[chunk])
-
-        in_parts(work, len(blocks), 2.0 * len(blocks) * self.X.size)
-        return gradients
+        return self.maps.gradients(blocks, dual, outputs)
 
     def gram(self, blocks: IntArray, weights: FloatArray) -> FloatArray:
-        """``sum_j weights[j] A_i A_i'`` with ``i = blocks[j]``: (B,), (B,) -> (n, n).
-
-        The slopes of the patterns enter as ``(sum_j weights[j] s_i s_i') * X X'``, entry by entry.
-        """
-        slopes = np.where(self.patterns.take(blocks).to_dense(), self.activation.on, self.activation.off)
-        slopes *= np.sqrt(weights)[:, None]
-        total: FloatArray = (slopes.T @ slopes) * self._inner_products
-        return total
+        """``sum_j weights[j] A_i A_i'`` with ``i = blocks[j]``: (B,), (B,) -> (n, n)."""
+        return self.maps.gram(blocks, weights)
 
     def shrink(self, slots: IntArray, points: FloatArray, shrinkage: float, n_slots: int) -> FloatArray:
         """``argmin_u 1/2 |u - p|^2 + shrinkage |u|`` over the cone of each slot; see `ConeProjector`."""
@@ -301,6 +277,5 @@ class MaskedDesign:
 
     def restrict(self, indices: IntArray | Sequence[int]) -> "MaskedDesign":
         """Return the design of the same data with a subset of the patterns."""
-        return MaskedDesign(
-            self.X, self.patterns.take(np.asarray(indices, dtype=np.intp)), self.activation, self.penalized
-        )
+        chosen = self.patterns.take(np.asarray(indices, dtype=np.intp))
+        return MaskedDesign(self.X, chosen, self.activation, self.penalized, self.positions)
