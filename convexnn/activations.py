@@ -11,7 +11,7 @@ import numpy as np
 
 from convexnn._typing import FloatArray
 
-__all__ = ["ACTIVATIONS", "Activation", "get_activation", "leaky_relu"]
+__all__ = ["ACTIVATIONS", "LINEAR", "Activation", "get_activation", "leaky_relu"]
 
 
 @dataclass(frozen=True)
@@ -61,6 +61,8 @@ class Activation:
         side = gate if self.gated and gate is not None else preactivation
         if self.name == "relu":
             return np.maximum(preactivation, 0.0)
+        if self.on == self.off:
+            return self.on * preactivation
         return np.where(side >= 0, self.on, self.off) * preactivation
 
 
@@ -77,6 +79,9 @@ ACTIVATIONS: dict[str, Activation] = {
     "absolute_value": Activation("absolute_value", off=-1.0),
     "gated_relu": Activation("gated_relu", gated=True),
 }
+
+LINEAR = Activation("linear", off=1.0)
+"""The identity: of linear convolutional networks only, since a dense one is a linear model."""
 
 
 def get_activation(activation: str | Activation) -> Activation:

@@ -20,7 +20,7 @@ from convexnn.losses import Loss, get_loss
 from convexnn.networks import TwoLayerNetwork
 from convexnn.patterns import PatternSet
 from convexnn.patterns.witnesses import ResolutionError
-from convexnn.programs import augment, check_bias, network_weights, two_layer_program
+from convexnn.programs import check_bias, layer_program, network_weights
 from convexnn.programs.samples import Samples, check_sample_weight, merge_samples
 from convexnn_solvers import SolverError, SolveResult, solve
 from convexnn_solvers.result import relative_gap
@@ -264,19 +264,22 @@ def _halfway(deadline: float) -> float:
 class _Frame:
     """Distinct samples in the coordinates in which the programs of a problem are solved.
 
-    With a free bias features can be centred and scaled, ``u . x + b = (c u) . (x - m) / c + (b + u . m)``;
+    With a free bias rows can be centred and scaled, ``u . x + b = (c u) . (x - m) / c + (b + u . m)``;
     alpha becomes ``alpha / c``. So the programs are the same and far better conditioned.
     """
 
     def __init__(self, problem: CertificationProblem) -> None:
         self.problem = problem
         self.samples = _merged(problem)
-        X = self.samples.X
-        self.centre, self.scale = np.zeros(X.shape[1]), 1.0
+        layer = replace(problem, X=self.samples.X).layer
+        rows, d = layer.rows.copy(), layer.n_weights
+        self.centre, self.scale = np.zeros(d), 1.0
         if problem.hidden_bias == "free":
-            self.centre = X.mean(axis=0)
-            self.scale = float(np.abs(X - self.centre).max()) or 1.0
-        self.X = (X - self.centre) / self.scale
+            self.centre[:-1] = rows[:, :-1].mean(axis=0)
+            rows -= self.centre
+            self.scale = float(np.abs(rows[:, :-1]).max(initial=0.0)) or 1.0
+            rows[:, :-1] /= self.scale
+        self.layer = replace(layer, rows=rows)
 
     def extended(self, patterns: PatternSet | None, neurons: FloatArray) -> PatternSet | None:
         """Add the patterns of neurons, those of weight zero left out."""
@@ -285,9 +288,9 @@ class _Frame:
             return patterns
         if self.problem.hidden_bias == "free":
             slopes = neurons[:, :-1]
-            neurons = np.column_stack([self.scale * slopes, neurons[:, -1] + slopes @ self.centre])
+            neurons = np.column_stack([self.scale * slopes, neurons[:, -1] + slopes @ self.centre[:-1]])
         try:
-            found = PatternSet.from_weights(augment(self.X, self.problem.hidden_bias), neurons)
+            found = PatternSet.from_weights(self.layer.rows, neurons)
         except ResolutionError:  # nothing can be trained on cells that float64 does not resolve
             return patterns
         return found if patterns is None else patterns.union(found)
@@ -297,16 +300,13 @@ class _Frame:
         if patterns is None:
             return None
         problem = self.problem
-        program = two_layer_program(
-            self.X,
-            self.samples.targets,
+        program = layer_program(
+            self.layer,
             patterns,
+            self.samples,
             alpha=problem.alpha / self.scale,
             loss=problem.loss,
-            activation=problem.activation,
-            hidden_bias=problem.hidden_bias,
             fit_intercept=problem.fit_intercept,
-            sample_weight=self.samples.weight,
         )
         left = min(_SOLVER_SECONDS, max(1e-3, deadline - time.perf_counter()))
         try:

@@ -1,7 +1,8 @@
 r"""Dual points whose sums vanish exactly and dual values that rounding cannot raise.
 
 **Sums.** Entries that are multiples of one power of two q with ``n K max |theta| <= 2^51 q`` have sums that
-floating point forms without error, in any order. So a guess is rounded to such multiples *towards zero*,
+floating point forms without error, in any order. (Where a sample has several rows its entry may occur as many
+times in a sum.) So a guess is rounded to such multiples *towards zero*,
 which keeps it in the domain of the conjugate (an interval around zero for each entry; for softmax a simplex,
 whose entries off the target are rounded and whose entry at the target is minus their sum). What the rounding
 leaves of a sum over samples is taken off entries of its sign, again towards zero. Before, points of the
@@ -74,8 +75,8 @@ def exact_point(problem: CertificationProblem, theta: FloatArray) -> FloatArray:
     z = problem.loss.project_dual(-theta, problem.targets, problem.sample_weight)
     z = z * (1 - 16 * (z.shape[1] + 1) * _EPS)
     if not isinstance(problem.loss, Softmax):
-        return exact_sums(-z, zero=problem.fit_intercept)
-    z = _on_grid(z)
+        return exact_sums(-z, zero=problem.fit_intercept, copies=problem.layer.positions)
+    z = _on_grid(z, problem.layer.positions)
     at_target = problem.targets > 0
     z[at_target] = -np.where(at_target, 0.0, z).sum(axis=1)
     if problem.fit_intercept:
@@ -83,7 +84,7 @@ def exact_point(problem: CertificationProblem, theta: FloatArray) -> FloatArray:
     return np.asarray(-z + 0.0)
 
 
-def exact_sums(columns: FloatArray, *, zero: bool) -> FloatArray:
+def exact_sums(columns: FloatArray, *, zero: bool, copies: int = 1) -> FloatArray:
     """Return columns near given ones, no entry further from zero, whose sums are exact.
 
     Parameters
@@ -91,25 +92,27 @@ def exact_sums(columns: FloatArray, *, zero: bool) -> FloatArray:
     columns : ndarray of shape (n, K)
     zero : bool
         Whether each column is to sum to zero; the given ones almost do.
+    copies : int
+        How often an entry may occur in a sum.
 
     Returns
     -------
     ndarray of shape (n, K)
     """
-    exact = _on_grid(columns)
+    exact = _on_grid(columns, copies)
     if zero:
         for column in exact.T:
             _balance(column)
     return np.asarray(exact + 0.0)
 
 
-def _on_grid(z: FloatArray) -> FloatArray:
+def _on_grid(z: FloatArray, copies: int) -> FloatArray:
     """Round to multiples of a power of two, towards zero; what is too small becomes zero altogether."""
     largest = float(np.abs(z).max(initial=0.0))
     if largest < _SMALLEST:
         return np.zeros_like(z)
     # One more factor of two, since at softmax targets and in transfers entries may double.
-    grid = 2.0 ** (math.ceil(math.log2(largest)) + math.ceil(math.log2(z.size)) + 1 - _BITS)
+    grid = 2.0 ** (math.ceil(math.log2(largest)) + math.ceil(math.log2(z.size * copies)) + 1 - _BITS)
     return np.asarray(np.trunc(z / grid) * grid)
 
 

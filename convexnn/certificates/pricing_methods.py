@@ -106,7 +106,7 @@ class Pricing:
     def __init__(self, problem: CertificationProblem, method: str = "auto") -> None:
         self.problem = problem
         self.method = method
-        rows, index = np.unique(problem.inputs + 0.0, axis=0, return_inverse=True)
+        rows, index = np.unique(problem.layer.rows + 0.0, axis=0, return_inverse=True)
         self.rows, self._index = np.ascontiguousarray(rows), index.ravel()
 
     @cached_property
@@ -167,7 +167,7 @@ class Pricing:
         """Return ``theta v`` with exact sums for each vector, and what to add to the gains of these."""
         phi = self.problem.activation
         projected = theta @ vectors
-        exact = exact_sums(projected, zero=self.problem.fit_intercept)
+        exact = exact_sums(projected, zero=self.problem.fit_intercept, copies=self.problem.layer.positions)
         moved = np.abs(exact - projected) + 8 * _EPS * (np.abs(theta) @ np.abs(vectors))
         steepest = max(abs(phi.on), abs(phi.off)) * (1 + 4 * (len(theta) + 4) * _EPS)
         return exact, np.asarray(steepest * (moved.T @ self.problem.reach))
@@ -175,7 +175,7 @@ class Pricing:
     def _price(self, theta: FloatArray, threshold: float, deadline: float) -> tuple[SupportBounds, str]:
         phi = self.problem.activation
         t = np.zeros(len(self.rows))
-        np.add.at(t, self._index, theta)
+        np.add.at(t, self._index, np.repeat(theta, self.problem.layer.positions))
         used = t != 0
         rows, t = self.rows[used], t[used]
         slope = phi.on - phi.off

@@ -8,6 +8,8 @@ import numpy as np
 from convexnn._typing import BoolArray, FloatArray, HiddenBias
 from convexnn.activations import Activation
 from convexnn.losses import Loss
+from convexnn.patches import PatchGeometry
+from convexnn.pricing.hidden_layer import HiddenLayer
 
 __all__ = ["CertificationProblem"]
 
@@ -19,7 +21,7 @@ class CertificationProblem:
     Attributes
     ----------
     X : ndarray of shape (n, d)
-        Without the column of ones.
+        Without the column of ones; flat images for a convolutional network.
     targets : ndarray of shape (n, K)
         Encoded.
     sample_weight : ndarray of shape (n,)
@@ -31,6 +33,8 @@ class CertificationProblem:
     hidden_bias : {"penalized", "free", "none"}
         "free" goes with an intercept only.
     fit_intercept : bool
+    patches : PatchGeometry, optional
+        Of a convolutional network, whose neurons are added up over the positions.
     """
 
     X: FloatArray
@@ -41,30 +45,42 @@ class CertificationProblem:
     activation: Activation
     hidden_bias: HiddenBias
     fit_intercept: bool
+    patches: PatchGeometry | None = None
 
     @cached_property
-    def inputs(self) -> FloatArray:
-        """Data as the hidden layer sees them, shape (n, d) or with a column of ones (n, d + 1)."""
-        if self.hidden_bias == "none":
-            return np.ascontiguousarray(self.X)
-        return np.hstack([self.X, np.ones((len(self.X), 1))])
+    def layer(self) -> HiddenLayer:
+        """The hidden layer on the data, with a column of ones where there is a bias."""
+        positions = 1
+        if self.patches is not None:
+            rows = self.patches.rows(self.X, bias=self.hidden_bias != "none")
+            positions = self.patches.n_positions
+        elif self.hidden_bias == "none":
+            rows = np.ascontiguousarray(self.X)
+        else:
+            rows = np.hstack([self.X, np.ones((len(self.X), 1))])
+        penalized = np.ones(rows.shape[1], dtype=np.bool_)
+        penalized[-1] = self.hidden_bias != "free"
+        return HiddenLayer(rows, positions, self.activation, penalized)
 
     @property
     def penalized(self) -> BoolArray:
         """Which coordinates of a neuron's weights enter the norm."""
-        penalized = np.ones(self.inputs.shape[1], dtype=np.bool_)
-        penalized[-1] = self.hidden_bias != "free"
-        return penalized
+        return self.layer.penalized
 
     @cached_property
     def reach(self) -> FloatArray:
-        """Largest ``|x_i . u|`` that counts, rounded up, shape (n,).
+        """Largest ``sum_k |x_ik . u|`` that counts, rounded up, shape (n,).
 
-        It is ``|x~_i|``. With a free bias only biases at kinks ``-x_j . w`` count for points that sum to
-        zero, which gives ``max_j |x_i - x_j|``, at most the sum of the distances from the centre.
+        It is ``sum_k |x~_ik|``. With a free bias only biases at kinks ``-x_j . w`` count for points that sum
+        to zero, which gives ``max_j |x_ik - x_j|``, at most the sum of the distances from the centre.
         """
+        rows = self.layer.rows
         if self.hidden_bias != "free":
-            return np.asarray(np.linalg.norm(self.inputs, axis=1) * (1 + 1e-12))
-        away = np.linalg.norm(self.X - self.X.mean(axis=0), axis=1)
-        size = np.linalg.norm(self.X, axis=1)
-        return np.asarray((away + away.max() + 1e-14 * (size + size.max())) * (1 + 1e-12))
+            reach = np.linalg.norm(rows, axis=1)
+        else:
+            slopes = rows[:, :-1]
+            away = np.linalg.norm(slopes - slopes.mean(axis=0), axis=1)
+            size = np.linalg.norm(slopes, axis=1)
+            reach = away + away.max() + 1e-14 * (size + size.max())
+        rounding = 1 + 1e-12 + self.layer.positions * np.finfo(np.float64).eps
+        return np.asarray(reach.reshape(len(self.X), -1).sum(axis=1) * rounding)

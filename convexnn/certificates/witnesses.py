@@ -9,7 +9,6 @@ from convexnn._typing import FloatArray
 from convexnn.certificates.certificate import Witness
 from convexnn.certificates.problem import CertificationProblem
 from convexnn.networks import TwoLayerNetwork
-from convexnn.pricing.local_ascent import local_maxima
 
 __all__ = ["find_witness", "gains", "local_neurons"]
 
@@ -31,7 +30,7 @@ def find_witness(
     problem : CertificationProblem
     network : TwoLayerNetwork
     neurons : ndarray of shape (m, d)
-        Weights to try, in the coordinates of ``X~``; local ascents add more.
+        Weights to try, in the coordinates of the layer's rows; local ascents add more.
     objective : float
         ``F`` of the network.
 
@@ -45,7 +44,7 @@ def find_witness(
     candidates = np.vstack([neurons, local_neurons(problem, theta)])
     norms = np.linalg.norm(candidates[:, problem.penalized], axis=1)
     candidates = candidates[norms > 0] / norms[norms > 0, None]
-    layers = problem.activation(problem.inputs @ candidates.T)
+    layers = problem.layer.outputs(candidates)
     gains = theta.T @ layers
     size = np.linalg.norm(gains, axis=0)
     order = np.argsort(-size)[:_MOST_TRIED]
@@ -67,7 +66,7 @@ def gains(problem: CertificationProblem, theta: FloatArray, neurons: FloatArray)
     problem : CertificationProblem
     theta : ndarray of shape (n, K)
     neurons : ndarray of shape (m, d)
-        In the coordinates of ``X~``.
+        In the coordinates of the layer's rows.
 
     Returns
     -------
@@ -75,7 +74,7 @@ def gains(problem: CertificationProblem, theta: FloatArray, neurons: FloatArray)
         Zero for neurons of norm zero.
     """
     norms = np.linalg.norm(neurons[:, problem.penalized], axis=1)
-    size = np.abs(problem.activation(problem.inputs @ neurons.T).T @ theta)
+    size = np.abs(problem.layer.outputs(neurons).T @ theta)
     return np.asarray(np.divide(size, norms[:, None], out=np.zeros_like(size), where=norms[:, None] > 0))
 
 
@@ -91,26 +90,16 @@ def local_neurons(problem: CertificationProblem, theta: FloatArray) -> FloatArra
     Returns
     -------
     ndarray of shape (m, d)
-        Distinct, in the coordinates of ``X~``.
+        Distinct, in the coordinates of the layer's rows.
     """
-    phi, inputs = problem.activation, problem.inputs
-    free = problem.hidden_bias == "free"
+    layer, free = problem.layer, problem.hidden_bias == "free"
     found = []
     for column in theta.T:
         # Kinks are the only biases that count where sums vanish; elsewhere they are still good ones.
         t = column - column.mean() if free else column
-        linear = phi.off * (inputs.T @ t)
-        if free:
-            linear[-1] = 0.0
-        weights, _ = local_maxima(
-            inputs,
-            (phi.on - phi.off) * t,
-            linear=linear,
-            penalized=None if problem.penalized.all() else problem.penalized,
-            n_starts=_N_STARTS,
-        )
-        distinct = np.unique(np.round(weights.T, 9), axis=0, return_index=True)[1]
-        found.append(weights.T[np.sort(distinct)])
+        weights, _ = layer.maxima(t, np.empty((0, layer.n_weights)), n_starts=_N_STARTS)
+        distinct = np.unique(np.round(weights, 9), axis=0, return_index=True)[1]
+        found.append(weights[np.sort(distinct)])
     return np.vstack(found)
 
 

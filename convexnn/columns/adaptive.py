@@ -21,22 +21,23 @@ from convexnn._typing import FloatArray, RandomState
 from convexnn.columns.ascent import Candidates, best_candidates
 from convexnn.columns.descent import Descent, Neurons, Objective, merged, random_neurons
 from convexnn.columns.rounded_losses import without_kinks
-from convexnn.networks import TwoLayerNetwork
+from convexnn.networks import ConvNetwork, TwoLayerNetwork
 from convexnn.patterns import PatternSet
-from convexnn.programs import blocks_from_network, check_bias, network_weights
+from convexnn.programs import blocks_from_weights, network_weights
 from convexnn.programs.pattern_choice import PatternChoice
 from convexnn.programs.restricted import RestrictedPrograms
 from convexnn.programs.training import NetworkKind, TrainingData, TrainingProblem
 from convexnn_solvers import ConvexProgram, SolveResult, Status, solve
 from convexnn_solvers.threads import single_blas_thread
 
-__all__ = ["AdaptiveFit", "adapt"]
+__all__ = ["AdaptiveFit", "adapt", "generator"]
 
 # Width of the network that descends: so many neurons for alpha at its largest, more below it, within
-# limits, and as the operations of one of its steps allow.
+# limits, and as the operations of one of its steps and the entries of its layer allow.
 _FEWEST, _MOST = 16, 300
 _WIDTH_AT_LARGEST = 5.0
 _STEP_OPERATIONS = 3e9
+_LAYER_ENTRIES = 30_000_000
 _MAX_STEPS = 200
 _DESCENT_TOL = 1e-3
 # Of more samples than twice this, so many lead the descent until its last steps.
@@ -92,7 +93,7 @@ def adapt(
     time_limit: float | None = None,
     verbose: int = 0,
     random_state: RandomState = None,
-    previous: TwoLayerNetwork | None = None,
+    previous: TwoLayerNetwork | ConvNetwork | None = None,
 ) -> AdaptiveFit:
     """Train a network on patterns that are found on the way.
 
@@ -134,17 +135,16 @@ def adapt(
             f"Adaptive patterns need neurons that descend. Got the activation {kind.activation.name!r}, "
             "whose gates are fixed; choose patterns='exact' or a number of patterns."
         )
-    check_bias(kind.hidden_bias, kind.fit_intercept, kind.activation)
     search = _Search(data, kind, alpha, _Limits(solver, tol, max_iter, time_limit, verbose))
     with single_blas_thread():
         task, result, stopped, message = search.run(
-            _generator(random_state), None if previous is None else _neurons(previous)
+            generator(random_state), None if previous is None else _neurons(previous)
         )
     problem = TrainingProblem(data, kind, task.program, PatternChoice(task.patterns, complete=False))
     return AdaptiveFit(problem, result, search.violation, search.n_rounds, stopped, message)
 
 
-def _generator(random_state: RandomState) -> np.random.Generator:
+def generator(random_state: RandomState) -> np.random.Generator:
     if isinstance(random_state, np.random.RandomState):
         return np.random.default_rng(random_state.randint(0, 2**31 - 1, size=4).tolist())
     return np.random.default_rng(random_state)
@@ -178,14 +178,15 @@ class _Search:
         self.programs = programs = RestrictedPrograms.of(data, kind, alpha)
         self.loss = data.loss
         self.objective = Objective(
-            programs.inputs,
+            programs.layer.rows,
             programs.samples.targets,
             programs.samples.weight,
             data.loss,
             alpha,
             kind.activation,
-            programs.penalized,
+            programs.layer.penalized,
             kind.fit_intercept,
+            kind.positions,
         )
         self.until = math.inf if limits.time_limit is None else time.perf_counter() + limits.time_limit
         self.descent: Descent | None = None
@@ -223,7 +224,7 @@ class _Search:
         rounded = without_kinks(self.loss, objective.targets, objective.weight)
         objective = replace(objective, alpha=alpha, loss=rounded)
         width = _width(objective, min(_MOST, max(_FEWEST, round(_WIDTH_AT_LARGEST * largest / alpha))))
-        neurons, n_samples = random_neurons(objective, width, rng), len(objective.X)
+        neurons, n_samples = random_neurons(objective, width, rng), objective.n_samples
         if n_samples > 2 * _SAMPLE:
             part = objective.part(rng.permutation(n_samples)[:_SAMPLE])
             neurons = Descent(part, neurons).run(_MAX_STEPS, _DESCENT_TOL, self.until)
@@ -253,8 +254,10 @@ class _Search:
         patterns = PatternSet.from_weights(self.objective.X, weights)
         program = self.programs.program(patterns)
         best = min(known, key=self.objective.value)
-        start = blocks_from_network(program, _network(self.objective, best, self.kind))
-        return _Round(patterns, program, start)
+        amounts = np.zeros((len(best), len(best.intercept)))
+        amounts[np.arange(len(best)), best.outputs] = best.signs
+        blocks = blocks_from_weights(program, best.weights, amounts)
+        return _Round(patterns, program, (blocks, best.intercept))
 
     def _rounds(self, task: _Round, rng: np.random.Generator) -> tuple[Status, str]:
         """Solve and price in turn; returns why that ended."""
@@ -359,35 +362,18 @@ def _fall(values: list[float], n_rounds: int) -> float:
 
 def _width(objective: Objective, wanted: int) -> int:
     """Return a number of neurons, at most that wanted, for which a Newton step is not too much work."""
-    n, d = min(len(objective.X), 2 * _SAMPLE), objective.X.shape[1]
+    n, d = min(objective.n_samples, 2 * _SAMPLE), objective.X.shape[1]
     n_outputs = int(objective.targets.shape[1])
-    width = wanted
+    width = min(wanted, max(_FEWEST // n_outputs, _LAYER_ENTRIES // (len(objective.X) * n_outputs)))
     while width > _FEWEST and n_outputs * n * width * d * min(n, width * d) > _STEP_OPERATIONS:
         width = int(0.8 * width)
     return int(width * n_outputs)
 
 
-def _neurons(network: TwoLayerNetwork) -> Neurons:
+def _neurons(network: TwoLayerNetwork | ConvNetwork) -> Neurons:
     """Return the neurons of a network, one for each output that each of them feeds."""
     network = network.balanced()
     fed, outputs = np.nonzero(network.output_weights)
     amounts = network.output_weights[fed, outputs]
     weights = np.abs(amounts)[:, None] * network_weights(network)[fed]
     return Neurons(weights, np.sign(amounts), outputs, network.output_biases.copy())
-
-
-def _network(objective: Objective, neurons: Neurons, kind: NetworkKind) -> TwoLayerNetwork:
-    """Return the network of balanced neurons."""
-    scale = np.sqrt(objective.norms(neurons.weights))
-    amounts = np.zeros((len(neurons), len(neurons.intercept)))
-    amounts[np.arange(len(neurons)), neurons.outputs] = neurons.signs * scale
-    hidden = (neurons.weights / scale[:, None]).T
-    has_bias = kind.hidden_bias != "none"
-    return TwoLayerNetwork(
-        hidden_weights=hidden[:-1] if has_bias else hidden,
-        hidden_biases=hidden[-1] if has_bias else np.zeros(len(neurons)),
-        output_weights=amounts,
-        output_biases=neurons.intercept,
-        activation=kind.activation,
-        hidden_bias=kind.hidden_bias,
-    )

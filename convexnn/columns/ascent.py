@@ -98,7 +98,7 @@ class _Climb:
 
     def __init__(self, objective: Objective, theta: FloatArray) -> None:
         self.objective = objective
-        self._pulls = np.ascontiguousarray(theta.T)
+        self._pulls = np.ascontiguousarray(objective.on_rows(theta).T)
         phi = objective.activation
         self._slopes = (phi.on, phi.off)
 

@@ -88,8 +88,8 @@ class Objective:
 
     Attributes
     ----------
-    X : ndarray of shape (n, d)
-        As the hidden layer sees it.
+    X : ndarray of shape (n P, d)
+        Rows as the hidden layer sees them, P of them for each sample, over which it is added up.
     targets : ndarray of shape (n, K)
     weight : ndarray of shape (n,)
     loss : Loss
@@ -99,6 +99,8 @@ class Objective:
         Not gated.
     penalized : ndarray of bool, shape (d,)
     fit_intercept : bool
+    positions : int
+        P.
     """
 
     X: FloatArray
@@ -109,6 +111,16 @@ class Objective:
     activation: Activation
     penalized: BoolArray
     fit_intercept: bool
+    positions: int = 1
+
+    @property
+    def n_samples(self) -> int:
+        """Number of samples."""
+        return len(self.targets)
+
+    def on_rows(self, values: FloatArray) -> FloatArray:
+        """Repeat what belongs to the samples, (n, ...), for each of their rows."""
+        return values if self.positions == 1 else np.repeat(values, self.positions, axis=0)
 
     def norms(self, weights: FloatArray) -> FloatArray:
         """Norms over the penalised coordinates, (m, d) -> (m,)."""
@@ -127,17 +139,27 @@ class Objective:
 
         The kink of neuron ``j`` at row ``i`` is a parabola within ``width[j] |x_i|``.
         """
-        outputs = np.tile(neurons.intercept, (len(self.X), 1))
+        outputs = np.tile(neurons.intercept, (self.n_samples, 1))
         slopes = (self.activation.on, self.activation.off)
         _add_layer(
-            products, change, length, width, self.row_norms, neurons.signs, neurons.outputs, slopes, outputs
+            products,
+            change,
+            length,
+            width,
+            self.row_norms,
+            neurons.signs,
+            neurons.outputs,
+            slopes,
+            self.positions,
+            outputs,
         )
         return outputs
 
-    def part(self, rows: IntArray) -> "Objective":
+    def part(self, samples: IntArray) -> "Objective":
         """Return the objective of some samples, their weights raised to make up for the others."""
-        weight = self.weight[rows] * (self.weight.sum() / self.weight[rows].sum())
-        return replace(self, X=self.X[rows], targets=self.targets[rows], weight=weight)
+        weight = self.weight[samples] * (self.weight.sum() / self.weight[samples].sum())
+        rows = (self.positions * samples[:, None] + np.arange(self.positions)).ravel()
+        return replace(self, X=self.X[rows], targets=self.targets[samples], weight=weight)
 
     @cached_property
     def row_norms(self) -> FloatArray:
@@ -186,9 +208,10 @@ def _add_layer(
     signs: FloatArray,
     outputs: IntArray,
     slopes: tuple[float, float],
+    positions: int,
     total: FloatArray,
 ) -> None:
-    """Add ``signs[j] phi(products + length * change)`` to column ``outputs[j]`` of `total`.
+    """Add ``signs[j] phi(products + length * change)`` to column ``outputs[j]`` of each row's sample.
 
     Within ``w = width[j] * row_norms[i]`` of zero the kink is replaced by a parabola.
     """
@@ -196,6 +219,7 @@ def _add_layer(
     on, off = slopes
     bend = on - off
     for i in range(n):
+        sample = i // positions
         for j in range(m):
             t = products[i, j] + length * change[i, j]
             w = width[j] * row_norms[i]
@@ -205,7 +229,7 @@ def _add_layer(
                 value = off * t
             else:
                 value = off * t + bend * (t + w) * (t + w) / (4.0 * w)
-            total[i, outputs[j]] += signs[j] * value
+            total[sample, outputs[j]] += signs[j] * value
 
 
 def random_neurons(objective: Objective, n_neurons: int, rng: np.random.Generator) -> Neurons:
@@ -217,7 +241,11 @@ def random_neurons(objective: Objective, n_neurons: int, rng: np.random.Generato
     spread = 1.0
     if objective.loss.task == "regression":
         spread = float(np.abs(objective.targets - empty.intercept).mean()) or 1.0
-    size = float(np.abs(objective.X @ weights.T).mean()) * math.sqrt(max(1.0, n_neurons / n_outputs))
+    size = (
+        objective.positions
+        * float(np.abs(objective.X @ weights.T).mean())
+        * math.sqrt(max(1.0, n_neurons / n_outputs))
+    )
     weights *= _FIRST_SHARE * spread / max(size, _TINY)
     numbers = np.arange(n_neurons)
     signs = np.where(numbers % 2 == 0, 1.0, -1.0)
@@ -329,7 +357,7 @@ class _Model:
         share = np.clip(0.5 * (self.products / reach + 1.0), 0.0, 1.0)
         bend = phi.on - phi.off
         self.layer = (phi.off + bend * share) * neurons.signs
-        pull = gradient[:, neurons.outputs]
+        pull = objective.on_rows(gradient)[:, neurons.outputs]
         self.units = neurons.weights * objective.penalized / norms[:, None]
         self.slopes = (self.layer * pull).T @ X + alpha * self.units
         self.intercept_slope = gradient.sum(axis=0) * objective.fit_intercept
@@ -364,10 +392,12 @@ class _Model:
     def _solve(self, k: int, members: IntArray, damping: float) -> tuple[FloatArray, float]:
         """Newton direction of one output's neurons and intercept, in the smaller of two spaces."""
         X, root = self.objective.X, self.root[:, k]
-        n, d = X.shape
+        n, d = self.objective.n_samples, X.shape[1]
         diagonal = np.arange(d)
         blocks = self.blocks[members].copy()
-        size = ((root[:, None] * self.layer[:, members]) ** 2).T @ X**2 + blocks[:, diagonal, diagonal]
+        # With several rows for each sample the square of their sum is at most so many times that of squares.
+        root_rows = np.sqrt(self.objective.positions) * self.objective.on_rows(root)[:, None]
+        size = ((root_rows * self.layer[:, members]) ** 2).T @ X**2 + blocks[:, diagonal, diagonal]
         size = np.maximum(size, _LEAST_SHARE * size.max(initial=_TINY))
         blocks[:, diagonal, diagonal] += damping * size
         extra = _INTERCEPT_DAMPING * max(float((root**2).sum()), _TINY)
@@ -378,15 +408,16 @@ class _Model:
         self, k: int, members: IntArray, blocks: FloatArray, extra: float
     ) -> tuple[FloatArray, float]:
         """Solve the system of the weights, of order ``m d + 1``."""
-        X, fit_intercept = self.objective.X, self.objective.fit_intercept
-        (n, d), m = X.shape, members.size
+        n, fit_intercept = self.objective.n_samples, self.objective.fit_intercept
+        d, m = self.objective.X.shape[1], members.size
         hessian = np.zeros((m * d + 1, m * d + 1))
         for low in range(0, n, _CHUNK):
-            rows = slice(low, low + _CHUNK)
-            part = self.root[rows, k, None] * self.layer[rows, members]
-            columns = np.empty((len(part), m * d + 1))
-            np.multiply(part[:, :, None], X[rows, None, :], out=columns[:, :-1].reshape(len(part), m, d))
-            columns[:, -1] = self.root[rows, k] if fit_intercept else 0.0
+            samples = slice(low, min(low + _CHUNK, n))
+            root = self.root[samples, k]
+            columns = np.empty((len(root), m * d + 1))
+            self._layer_gradients(samples, members, columns[:, :-1].reshape(len(root), m, d))
+            columns[:, :-1] *= root[:, None]
+            columns[:, -1] = root if fit_intercept else 0.0
             hessian += columns.T @ columns
         for j in range(m):
             hessian[j * d : (j + 1) * d, j * d : (j + 1) * d] += blocks[j]
@@ -396,12 +427,24 @@ class _Model:
         solution = -cho_solve(factor, slope, check_finite=False)
         return solution[:-1].reshape(m, d), float(solution[-1]) if fit_intercept else 0.0
 
+    def _layer_gradients(self, samples: slice, members: IntArray, gradients: FloatArray) -> None:
+        """Gradients of some samples' layers in the weights of some neurons, (samples, m, d)."""
+        X, P = self.objective.X, self.objective.positions
+        rows = slice(P * samples.start, P * samples.stop)
+        layer = self.layer[rows, members]
+        if P == 1:
+            np.multiply(layer[:, :, None], X[rows, None, :], out=gradients)
+            return
+        by_sample = layer.reshape(len(gradients), P, members.size).transpose(0, 2, 1)
+        np.matmul(by_sample, X[rows].reshape(len(gradients), P, -1), out=gradients)
+
     def _in_samples(
         self, k: int, members: IntArray, blocks: FloatArray, extra: float
     ) -> tuple[FloatArray, float]:
         """Solve the same system in the samples, of order ``n``, by the Woodbury identity."""
-        X, root, fit_intercept = self.objective.X, self.root[:, k], self.objective.fit_intercept
-        n, d = X.shape
+        objective, root = self.objective, self.root[:, k]
+        X, n, fit_intercept = objective.X, objective.n_samples, objective.fit_intercept
+        n_rows, d = X.shape
         system = np.eye(n)
         image = np.zeros(n)
         if fit_intercept:
@@ -409,17 +452,17 @@ class _Model:
             image += root * (self.intercept_slope[k] / extra)
         factors = np.linalg.cholesky(blocks)
         whitened = np.empty((members.size, d))
-        step = max(1, _ENTRIES // (n * d))
+        step = max(1, _ENTRIES // (n_rows * d))
         parts = [slice(low, low + step) for low in range(0, members.size, step)]
         rows = []
         for part in parts:
             chosen = members[part]
-            white = np.empty((len(chosen), d, n))
+            white = np.empty((len(chosen), d, n_rows))
             for j, factor in enumerate(factors[part]):
                 white[j] = solve_triangular(factor, X.T, lower=True, check_finite=False)
                 whitened[part.start + j] = solve_triangular(factor, self.slopes[chosen[j]], lower=True)
-            white *= (root[:, None] * self.layer[:, chosen]).T[:, None, :]
-            flat = white.reshape(-1, n)
+            white *= (objective.on_rows(root)[:, None] * self.layer[:, chosen]).T[:, None, :]
+            flat = white.reshape(-1, n, objective.positions).sum(axis=2)
             system += flat.T @ flat
             image += whitened[part].ravel() @ flat
             rows.append(flat)

@@ -19,13 +19,10 @@ from typing import cast
 import numpy as np
 
 from convexnn._typing import FloatArray
-from convexnn.networks import TwoLayerNetwork
+from convexnn.networks import ConvNetwork, TwoLayerNetwork
 from convexnn.patterns import PatternSet
 from convexnn.pricing.bounds import SupportBounds
-from convexnn.pricing.branch_and_bound import support_bounds
-from convexnn.pricing.local_ascent import local_maxima
-from convexnn.pricing.relaxations import semidefinite
-from convexnn.programs import MaskedDesign, network_weights
+from convexnn.programs import MaskedDesign, blocks_from_network, network_weights
 from convexnn.programs.pattern_choice import PatternChoice
 from convexnn.programs.restricted import RestrictedPrograms
 from convexnn.programs.training import NetworkKind, TrainingData, TrainingProblem
@@ -79,7 +76,7 @@ def exact_training(
     max_iter: int | None = None,
     time_limit: float | None = None,
     verbose: int = 0,
-    previous: TwoLayerNetwork | None = None,
+    previous: TwoLayerNetwork | ConvNetwork | None = None,
 ) -> ExactFit:
     """Train a network to the optimum over all patterns.
 
@@ -131,7 +128,7 @@ class _Generation:
         self._bound, self._dual = -math.inf, np.empty((0, 0))
         self._violation, self._n_nodes, self._n_rounds, self._n_iter = math.inf, 0, 0, 0
 
-    def run(self, previous: TwoLayerNetwork | None) -> ExactFit:
+    def run(self, previous: TwoLayerNetwork | ConvNetwork | None) -> ExactFit:
         """Solve, price, grow; until the gap is closed or a limit is reached."""
         program, start = self._first(previous)
         result = self._solved(program, start, self._tol * _MASTER)
@@ -143,7 +140,7 @@ class _Generation:
         return self._fit(program, result, stopped)
 
     def _first(
-        self, previous: TwoLayerNetwork | None
+        self, previous: TwoLayerNetwork | ConvNetwork | None
     ) -> tuple[ConvexProgram, tuple[FloatArray, FloatArray] | None]:
         """Return the program over the patterns of the neurons that pay most at constant outputs."""
         programs = self._programs
@@ -151,13 +148,14 @@ class _Generation:
         outputs = np.zeros(targets.shape)
         if programs.kind.fit_intercept:
             outputs = outputs + loss.optimal_intercept(outputs, targets, weight)
-        columns = programs.program(programs.patterns(np.eye(programs.inputs.shape[1])))
+        d = programs.layer.n_weights
+        columns = programs.program(programs.patterns(np.eye(d)))
         theta = into_domain(columns, -loss.gradient(outputs, targets, weight))
-        weights = self._ascents(theta, np.empty((0, programs.inputs.shape[1])), 0.0)
+        weights = self._ascents(theta, np.empty((0, d)), 0.0)
         if previous is not None and previous.n_neurons:
             weights = np.vstack([network_weights(previous), weights])
         program = programs.program(programs.patterns(weights)) if weights.any() else columns
-        return program, programs.start(program, previous) if previous is not None else None
+        return program, None if previous is None else blocks_from_network(program, previous)
 
     def _solved(
         self, program: ConvexProgram, start: tuple[FloatArray, FloatArray] | None, tol: float
@@ -213,17 +211,9 @@ class _Generation:
         """Return hidden weights, (m, d), of local maxima of the price above a threshold."""
         found = []
         for k in range(theta.shape[1]):
-            t, linear = self._programs.gain(theta[:, k])
-            weights, values = local_maxima(
-                self._programs.inputs,
-                t,
-                linear=linear,
-                penalized=self._programs.penalized,
-                starts=near.T,
-                seed=self._n_rounds,
-            )
+            weights, values = self._programs.layer.maxima(theta[:, k], near, seed=self._n_rounds)
             above = np.flatnonzero(np.abs(values) > threshold)[:_MOST_NEW]
-            found.append(weights[:, above].T)
+            found.append(weights[above])
         return np.vstack(found)
 
     def _priced(
@@ -233,16 +223,11 @@ class _Generation:
 
         Where branch and bound runs out of time the semidefinite relaxation may bound better.
         """
-        theta, inputs = result.dual_point, self._programs.inputs
-        largest, found = 0.0, [np.empty((0, inputs.shape[1]))]
+        theta, layer = result.dual_point, self._programs.layer
+        largest, found = 0.0, [np.empty((0, layer.n_weights))]
         for k in range(theta.shape[1]):
-            t, linear = self._programs.gain(theta[:, k])
-            penalized = self._programs.penalized
-            bounds = support_bounds(
-                inputs,
-                t,
-                linear=linear,
-                penalized=penalized,
+            bounds = layer.bounds(
+                theta[:, k],
                 threshold=threshold,
                 tol=0.1 * _PRICE * self._tol,
                 stop_above=stop_above,
@@ -251,13 +236,10 @@ class _Generation:
             self._n_nodes += bounds.n_nodes
             upper = bounds.upper
             if not bounds.complete and stop_above == math.inf:
-                relaxed = semidefinite(
-                    inputs, t, linear=linear, penalized=penalized, time_limit=self._left(1.0)
-                )
-                upper = min(upper, relaxed.upper)
+                upper = min(upper, layer.relaxed(theta[:, k], self._left(1.0)))
             largest = max(largest, upper)
             if bounds.lower > threshold:
-                found.append(self._neighbours(bounds, t, linear, threshold))
+                found.append(self._neighbours(bounds, theta[:, k], threshold))
         dual, value = scaled_bound(program, theta, largest)
         self._violation = max(0.0, largest / self._programs.alpha - 1.0)
         if value > self._bound:
@@ -270,25 +252,16 @@ class _Generation:
             return None
         return share * max(0.0, self._deadline - time.perf_counter())
 
-    def _neighbours(
-        self, bounds: SupportBounds, t: FloatArray, linear: FloatArray, threshold: float
-    ) -> FloatArray:
+    def _neighbours(self, bounds: SupportBounds, theta: FloatArray, threshold: float) -> FloatArray:
         """Return the neurons that pay and what ascents from near them find."""
         rng = np.random.default_rng(self._n_rounds)
         near = bounds.weights + 0.1 * np.linalg.norm(bounds.weights) * rng.standard_normal(
             (20, len(bounds.weights))
         )
         near = np.vstack([near, bounds.others])
-        weights, values = local_maxima(
-            self._programs.inputs,
-            t,
-            linear=linear,
-            penalized=self._programs.penalized,
-            starts=near.T,
-            n_starts=4,
-        )
+        weights, values = self._programs.layer.maxima(theta, near, n_starts=4)
         above = np.flatnonzero(np.abs(values) > threshold)[:_MOST_NEW]
-        return np.vstack([bounds.others, weights[:, above].T])
+        return np.vstack([bounds.others, weights[above]])
 
     def _report(self, result: SolveResult, n_patterns: int) -> None:
         if self._verbose:

@@ -7,7 +7,7 @@ from convexnn._typing import FloatArray, RandomState
 from convexnn.columns.adaptive import adapt
 from convexnn.columns.exact import exact_training
 from convexnn.exceptions import PatternBudgetError
-from convexnn.networks import TwoLayerNetwork
+from convexnn.networks import ConvNetwork, TwoLayerNetwork
 from convexnn.patterns.arrangement import Arrangement
 from convexnn.patterns.enumerate import check_budget
 from convexnn.patterns.witnesses import ScaledData
@@ -55,7 +55,7 @@ class Trained:
     scope: str
     violation: float
 
-    def network(self) -> TwoLayerNetwork:
+    def network(self) -> TwoLayerNetwork | ConvNetwork:
         """Return the network of the solution."""
         return self.problem.network(self.result)
 
@@ -67,7 +67,7 @@ def train(
     alpha: float,
     settings: SolverSettings,
     random_state: RandomState,
-    previous: TwoLayerNetwork | None = None,
+    previous: TwoLayerNetwork | ConvNetwork | None = None,
 ) -> Trained:
     """Train one network.
 
@@ -80,7 +80,7 @@ def train(
     alpha : float
     settings : SolverSettings
     random_state : int, RandomState, Generator or None
-    previous : TwoLayerNetwork, optional
+    previous : TwoLayerNetwork or ConvNetwork, optional
         A network that the result shall not be worse than.
 
     Returns
@@ -141,7 +141,7 @@ def check_exact(data: TrainingData, kind: NetworkKind, settings: SolverSettings)
     if settings.time_limit is not None:
         return
     try:
-        scaled = ScaledData.of(RestrictedPrograms.of(data, kind, 1.0).inputs)
+        scaled = ScaledData.of(RestrictedPrograms.of(data, kind, 1.0).layer.rows)
         check_budget(scaled, Arrangement.of(scaled), _MOST_CELLS)
     except PatternBudgetError as error:
         raise PatternBudgetError(

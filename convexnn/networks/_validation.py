@@ -6,8 +6,9 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from convexnn._typing import FloatArray, HiddenBias
+from convexnn.patches import PatchGeometry
 
-__all__ = ["check_hidden_bias", "check_sample_weight", "check_samples", "frozen_array"]
+__all__ = ["check_hidden_bias", "check_images", "check_sample_weight", "check_samples", "frozen_array"]
 
 
 def frozen_array(name: str, value: ArrayLike) -> FloatArray:
@@ -31,6 +32,16 @@ def check_samples(X: ArrayLike, n_features: int) -> FloatArray:
     samples = np.asarray(X, dtype=np.float64)
     if samples.ndim != 2 or samples.shape[1] != n_features:
         raise ValueError(f"X must have shape (n_samples, {n_features}). Got {samples.shape} instead.")
+    return _finite(samples)
+
+
+def check_images(X: ArrayLike, geometry: PatchGeometry) -> FloatArray:
+    """Return `X` as finite float64 images, (n_samples, *image_shape)."""
+    return _finite(geometry.images(X))
+
+
+def _finite(samples: FloatArray) -> FloatArray:
+    """Return `samples`, which must be finite."""
     if not np.isfinite(samples).all():
         raise ValueError("X must be finite. Got NaN or infinity; drop or impute those samples.")
     return samples

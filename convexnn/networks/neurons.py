@@ -2,7 +2,7 @@
 
 import operator
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,39 +11,43 @@ from convexnn._typing import FloatArray, IntArray
 from convexnn.activations import ACTIVATIONS
 
 if TYPE_CHECKING:
-    from convexnn.networks.network import TwoLayerNetwork
+    from convexnn.networks._base import BaseNetwork
 
 __all__ = ["as_relu", "balance", "merge_collinear", "penalties", "select", "split"]
 
+N = TypeVar("N", bound="BaseNetwork")
+
 
 def select(
-    network: "TwoLayerNetwork",
+    network: N,
     indices: IntArray,
     hidden_scale: FloatArray | None = None,
     output_scale: FloatArray | None = None,
-) -> "TwoLayerNetwork":
+) -> N:
     """Return the network made of the neurons `indices` (repetition allowed), each layer rescaled.
 
     Parameters
     ----------
-    network : TwoLayerNetwork
+    network : TwoLayerNetwork or ConvNetwork
     indices : ndarray of shape (m,), intp
     hidden_scale, output_scale : ndarray of shape (m,), optional
         Factors of ``(u_j, b_j)`` and of ``a_j``; ones unless given.
 
     Returns
     -------
-    TwoLayerNetwork
+    network of the same class
         With m neurons and the same output biases.
     """
     hidden = np.ones(len(indices)) if hidden_scale is None else hidden_scale
     output = np.ones(len(indices)) if output_scale is None else output_scale
+    # Output weights have one or two axes behind the neurons'.
+    factors = output.reshape(-1, *(1,) * (network.output_weights.ndim - 1))
     return replace(
         network,
         hidden_weights=network.hidden_weights[:, indices] * hidden,
         hidden_biases=network.hidden_biases[indices] * hidden,
-        output_weights=network.output_weights[indices] * output[:, None],
-        gates=None if network.gates is None else network.gates[:, indices],
+        output_weights=network.output_weights[indices] * factors,
+        **({} if network.gates is None else {"gates": network.gates[:, indices]}),
     )
 
 
@@ -54,22 +58,22 @@ def _row_norms(rows: FloatArray) -> FloatArray:
     return np.asarray(largest * np.sqrt(np.sum(scaled**2, axis=1)))
 
 
-def _norms(network: "TwoLayerNetwork") -> tuple[FloatArray, FloatArray]:
+def _norms(network: "BaseNetwork") -> tuple[FloatArray, FloatArray]:
     """Norms of ``u_j`` (with the bias when it is penalised) and of ``a_j``."""
     rows = network.hidden_weights.T
     if network.hidden_bias == "penalized":
         rows = np.column_stack([rows, network.hidden_biases])
-    return _row_norms(rows), _row_norms(network.output_weights)
+    return _row_norms(rows), _row_norms(network.output_rows)
 
 
-def penalties(network: "TwoLayerNetwork") -> FloatArray:
+def penalties(network: "BaseNetwork") -> FloatArray:
     """Return each neuron's share ``1/2 (|u_j|^2 + [b_j^2] + |a_j|^2)`` of the regulariser."""
     inner, outer = _norms(network)
     return 0.5 * (inner**2 + outer**2)
 
 
-def balance(network: "TwoLayerNetwork") -> "TwoLayerNetwork":
-    """Return the same function with ``|u_j| = |a_j|``; see :meth:`TwoLayerNetwork.balanced`.
+def balance(network: N) -> N:
+    """Return the same function with ``|u_j| = |a_j|``; see :meth:`BaseNetwork.balanced`.
 
     By the inequality of arithmetic and geometric means, ``|u_j|^2 + |a_j|^2 >= 2 |u_j| |a_j|``, with
     equality at the result.
@@ -81,8 +85,9 @@ def balance(network: "TwoLayerNetwork") -> "TwoLayerNetwork":
     inner, outer = _norms(network)
     flat = (inner == 0) & (outer > 0)
     if not network.activation.gated:
-        shift = network.activation(network.hidden_biases[flat]) @ network.output_weights[flat]
-        network = replace(network, output_biases=network.output_biases + shift)
+        # Neurons with zero slope have the same output on any sample.
+        constant = select(network, np.flatnonzero(flat)).outputs(np.zeros((1, network.n_features)))
+        network = replace(network, output_biases=constant.reshape(-1, network.n_outputs)[0])
     unscaled = flat & network.activation.gated & (network.hidden_biases != 0)
     kept = np.flatnonzero(((inner > 0) & (outer > 0)) | unscaled)
     scale = np.ones(len(kept))
@@ -91,7 +96,7 @@ def balance(network: "TwoLayerNetwork") -> "TwoLayerNetwork":
     return select(network, kept, scale, 1.0 / scale)
 
 
-def merge_collinear(network: "TwoLayerNetwork") -> "TwoLayerNetwork":
+def merge_collinear(network: N) -> N:
     """Return the same function with neurons of positively proportional ``(u_j, b_j)`` made one.
 
     Output weights add up, and norms obey the triangle inequality, so that F of the balanced result is not
@@ -100,12 +105,12 @@ def merge_collinear(network: "TwoLayerNetwork") -> "TwoLayerNetwork":
 
     Parameters
     ----------
-    network : TwoLayerNetwork
+    network : TwoLayerNetwork or ConvNetwork
         Balanced.
 
     Returns
     -------
-    TwoLayerNetwork
+    network of the same class
         Balanced.
     """
     if network.n_neurons < 2:
@@ -119,16 +124,17 @@ def merge_collinear(network: "TwoLayerNetwork") -> "TwoLayerNetwork":
     _, first, group = np.unique(np.hstack(keys), axis=0, return_index=True, return_inverse=True)
     if len(first) == network.n_neurons:
         return network
-    merged = np.zeros((len(first), network.n_outputs))
-    ratio = size / size[first][group.ravel()]
-    np.add.at(merged, group.ravel(), ratio[:, None] * network.output_weights)
+    group = group.ravel()
+    rescaled = select(network, np.arange(network.n_neurons), output_scale=size / size[first][group])
+    merged = np.zeros((len(first), *network.output_weights.shape[1:]))
+    np.add.at(merged, group, rescaled.output_weights)
     order = np.argsort(first)
     chosen = select(network, first[order])
     return balance(replace(chosen, output_weights=merged[order]))
 
 
-def split(network: "TwoLayerNetwork", m: int) -> "TwoLayerNetwork":
-    """Return the same function and objective with `m` neurons; see :meth:`TwoLayerNetwork.split`."""
+def split(network: N, m: int) -> N:
+    """Return the same function and objective with `m` neurons; see :meth:`BaseNetwork.split`."""
     m = operator.index(m)
     n_neurons = network.n_neurons
     if m < n_neurons:
@@ -139,10 +145,10 @@ def split(network: "TwoLayerNetwork", m: int) -> "TwoLayerNetwork":
     if n_neurons == 0:
         return replace(
             network,
-            hidden_weights=np.zeros((network.n_features, m)),
+            hidden_weights=np.zeros((len(network.hidden_weights), m)),
             hidden_biases=np.zeros(m),
-            output_weights=np.zeros((m, network.n_outputs)),
-            gates=None if network.gates is None else np.zeros((network.n_features + 1, m)),
+            output_weights=np.zeros((m, *network.output_weights.shape[1:])),
+            **({} if network.gates is None else {"gates": np.zeros((len(network.gates), m))}),
         )
     copies: NDArray[np.intp] = np.full(n_neurons, m // n_neurons, dtype=np.intp)
     copies[: m % n_neurons] += 1
@@ -151,20 +157,20 @@ def split(network: "TwoLayerNetwork", m: int) -> "TwoLayerNetwork":
     return select(network, indices, scale, scale)
 
 
-def as_relu(network: "TwoLayerNetwork", target: str) -> "TwoLayerNetwork":
+def as_relu(network: N, target: str) -> N:
     """Return the same function with ReLU neurons, by ``phi(t) = on relu(t) - off relu(-t)``.
 
     The objective is another one: weights are not balanced and neurons may double.
 
     Parameters
     ----------
-    network : TwoLayerNetwork
+    network : TwoLayerNetwork or ConvNetwork
     target : str
         What the result is for, named in the error.
 
     Returns
     -------
-    TwoLayerNetwork
+    network of the same class
         With at least one neuron, zero if need be.
 
     Raises
@@ -183,7 +189,7 @@ def as_relu(network: "TwoLayerNetwork", target: str) -> "TwoLayerNetwork":
         network,
         hidden_weights=np.hstack([sign * network.hidden_weights for sign, _ in sides]),
         hidden_biases=np.hstack([sign * network.hidden_biases for sign, _ in sides]),
-        output_weights=np.vstack([slope * network.output_weights for _, slope in sides]),
+        output_weights=np.concatenate([slope * network.output_weights for _, slope in sides]),
         activation=ACTIVATIONS["relu"],
     )
     return relu if relu.n_neurons else split(relu, 1)

@@ -12,7 +12,7 @@ References
 Mishkin and Pilanci, "Optimal sets and solution paths of ReLU networks", ICML 2023 (minimal networks).
 """
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 from scipy.linalg import qr, solve_triangular
@@ -21,31 +21,33 @@ from convexnn._typing import FloatArray, IntArray
 from convexnn.networks import neurons
 
 if TYPE_CHECKING:
-    from convexnn.networks.network import TwoLayerNetwork
+    from convexnn.networks._base import BaseNetwork
 
 __all__ = ["independent_weights", "prune"]
+
+N = TypeVar("N", bound="BaseNetwork")
 
 _EPS = float(np.finfo(np.float64).eps)
 _MAX_DRIFT = 1e-10
 """Change of the outputs, relative to their norm, beyond which a step is refused."""
 
 
-def prune(network: "TwoLayerNetwork", X: FloatArray) -> "TwoLayerNetwork":
-    """Return a network with the same outputs on X; see :meth:`TwoLayerNetwork.prune`.
+def prune(network: N, X: FloatArray) -> N:
+    """Return a network with the same outputs on X; see :meth:`BaseNetwork.prune`.
 
     Parameters
     ----------
-    network : TwoLayerNetwork
-    X : ndarray of shape (n_samples, n_features), float64
+    network : TwoLayerNetwork or ConvNetwork
+    X : ndarray of shape (n_samples, ...), float64
+        Samples as the network takes them.
 
     Returns
     -------
-    TwoLayerNetwork
+    network of the same class
         Balanced, neurons in their old order.
     """
     network = neurons.merge_collinear(neurons.balance(network))
-    contributions = network.hidden(X)[:, None, :] * network.output_weights.T
-    columns = contributions.reshape(len(X) * network.n_outputs, network.n_neurons)
+    columns = network.contributions(X)
     initial = np.sqrt(np.sum(columns**2, axis=0))
     alive = np.flatnonzero(initial > 0)
     if len(alive) == 0:

@@ -9,8 +9,6 @@ from convexnn._typing import FloatArray
 from convexnn.columns import SolverSettings, Trained, check_exact, solve_problem, train
 from convexnn.paths.alpha_grid import alpha_max, dual_of_constant, largest_ratio
 from convexnn.patterns import PatternSet
-from convexnn.pricing.branch_and_bound import support_bounds
-from convexnn.pricing.local_ascent import local_maxima
 from convexnn.programs.pattern_choice import PatternChoice
 from convexnn.programs.restricted import RestrictedPrograms
 from convexnn.programs.training import NetworkKind, TrainingData, TrainingProblem, training_problem
@@ -129,21 +127,18 @@ def _adapted(
 
 def _one_pattern(data: TrainingData, kind: NetworkKind) -> ConvexProgram:
     programs = RestrictedPrograms.of(data, kind, 1.0)
-    return programs.program(programs.patterns(np.eye(programs.inputs.shape[1])[:1]))
+    return programs.program(programs.patterns(np.eye(programs.layer.n_weights)[:1]))
 
 
 def largest_price(data: TrainingData, kind: NetworkKind, program: ConvexProgram) -> float:
     """Return the largest price of a neuron at constant outputs: exact with "exact", else as ascents find."""
     theta = dual_of_constant(program)
-    programs = RestrictedPrograms.of(data, kind, 1.0)
+    layer = RestrictedPrograms.of(data, kind, 1.0).layer
     largest = 0.0
     for column in theta.T:
-        t, linear = programs.gain(column)
-        _, values = local_maxima(programs.inputs, t, linear=linear, penalized=programs.penalized)
+        _, values = layer.maxima(column, np.empty((0, layer.n_weights)))
         largest = max(largest, float(np.abs(values).max(initial=0.0)))
         if kind.patterns == "exact":
-            bounds = support_bounds(
-                programs.inputs, t, linear=linear, penalized=programs.penalized, threshold=largest
-            )
+            bounds = layer.bounds(column, threshold=largest)
             largest = max(largest, bounds.upper if bounds.complete else math.inf)
     return largest

@@ -1,16 +1,18 @@
 """Blocks to network and back: ``(u, a) = (v / sqrt|v|, +-sqrt|v|)``."""
 
+from collections.abc import Hashable
 from typing import cast
 
 import numpy as np
 
 from convexnn._typing import FloatArray, HiddenBias, IntArray
-from convexnn.networks import TwoLayerNetwork
+from convexnn.networks import ConvNetwork, TwoLayerNetwork
+from convexnn.patches import PatchGeometry
 from convexnn.patterns import pack_bits
 from convexnn.programs.masked_design import MaskedDesign
 from convexnn_solvers import ConvexProgram
 
-__all__ = ["blocks_from_network", "network_from_blocks", "network_weights"]
+__all__ = ["blocks_from_network", "blocks_from_weights", "network_from_blocks", "network_weights"]
 
 _ON_HYPERPLANE = 1e-9
 
@@ -21,8 +23,9 @@ def network_from_blocks(
     intercept: FloatArray,
     *,
     hidden_bias: HiddenBias = "penalized",
-    classes: tuple[object, ...] | None = None,
-) -> TwoLayerNetwork:
+    classes: tuple[Hashable, ...] | None = None,
+    patches: PatchGeometry | None = None,
+) -> TwoLayerNetwork | ConvNetwork:
     """Map a feasible point of the convex program to the network with the same outputs and objective.
 
     A block ``v`` of output ``k`` becomes the neuron ``u = v / sqrt|v|`` with output weight ``+-sqrt|v|``
@@ -32,17 +35,19 @@ def network_from_blocks(
     Parameters
     ----------
     program : ConvexProgram
-        From `two_layer_program`.
+        Over a `MaskedDesign`.
     blocks : ndarray of shape (S, K, P, d)
     intercept : ndarray of shape (K,)
     hidden_bias : {"penalized", "free", "none"}
-        As given to `two_layer_program`.
+        What the last column of the program's rows is.
     classes : tuple, optional
         Class labels of a classifier.
+    patches : PatchGeometry, optional
+        Of the images, where the program's rows are their patches.
 
     Returns
     -------
-    TwoLayerNetwork
+    TwoLayerNetwork or ConvNetwork
 
     References
     ----------
@@ -63,14 +68,28 @@ def network_from_blocks(
     output_weights = np.zeros((scale.size, program.n_outputs))
     output_weights[np.arange(scale.size), output] = signs[sign] * scale
     has_bias = hidden_bias != "none"
+    slopes = hidden[:-1] if has_bias else hidden
+    biases = hidden[-1] if has_bias else np.zeros(scale.size)
+    if patches is not None:
+        return ConvNetwork(
+            geometry=patches,
+            hidden_weights=slopes,
+            hidden_biases=biases,
+            output_weights=output_weights,
+            output_biases=intercept,
+            pooling="average",
+            activation=phi,
+            hidden_bias=hidden_bias,
+            classes=classes,
+        )
     gates = None
     if phi.gated:
         gates = design.patterns.generators[pattern].T
         if not has_bias:
             gates = np.vstack([gates, np.zeros(scale.size)])
     return TwoLayerNetwork(
-        hidden_weights=hidden[:-1] if has_bias else hidden,
-        hidden_biases=hidden[-1] if has_bias else np.zeros(scale.size),
+        hidden_weights=slopes,
+        hidden_biases=biases,
         output_weights=output_weights,
         output_biases=intercept,
         activation=phi,
@@ -80,7 +99,9 @@ def network_from_blocks(
     )
 
 
-def blocks_from_network(program: ConvexProgram, network: TwoLayerNetwork) -> tuple[FloatArray, FloatArray]:
+def blocks_from_network(
+    program: ConvexProgram, network: TwoLayerNetwork | ConvNetwork
+) -> tuple[FloatArray, FloatArray]:
     """Map a network to a point of the convex program with the same outputs; the inverse of the above.
 
     Each neuron is put into the cone of a listed pattern whose closure contains it; neurons of the same
@@ -90,8 +111,8 @@ def blocks_from_network(program: ConvexProgram, network: TwoLayerNetwork) -> tup
     Parameters
     ----------
     program : ConvexProgram
-        From `two_layer_program`, for the same activation and hidden bias.
-    network : TwoLayerNetwork
+        Of the same activation and hidden bias.
+    network : TwoLayerNetwork or ConvNetwork
 
     Returns
     -------
@@ -104,30 +125,55 @@ def blocks_from_network(program: ConvexProgram, network: TwoLayerNetwork) -> tup
         If the shapes differ or a neuron's pattern is not among the program's.
     """
     design = cast(MaskedDesign, program.design)
-    if network.n_outputs != program.n_outputs or network.n_features != (
-        design.n_features - (network.hidden_bias != "none")
-    ):
-        raise ValueError(
-            f"The network has {network.n_features} features and {network.n_outputs} outputs, which does not "
-            f"fit a program with blocks of {design.n_features} weights and {program.n_outputs} outputs."
-        )
     hidden = network_weights(network)
-    deciding = hidden
-    if network.gates is not None:
+    if network.n_outputs != program.n_outputs or hidden.shape[1] != design.n_features:
+        raise ValueError(
+            f"The network's hidden units have {hidden.shape[1]} weights and it has {network.n_outputs} "
+            f"outputs, which does not fit a program with blocks of {design.n_features} weights and "
+            f"{program.n_outputs} outputs."
+        )
+    deciding = None
+    if isinstance(network, TwoLayerNetwork) and network.gates is not None:
         deciding = network.gates.T[:, : design.n_features]
         if network.gates[design.n_features :].any():
             raise ValueError(
                 "The network's gates have a bias, but the program's data have no column of ones. "
                 "Build the program with hidden_bias='penalized'."
             )
-    patterns = _patterns_of(design, deciding)
+    blocks = blocks_from_weights(program, hidden, network.output_weights, deciding=deciding)
+    return blocks, network.output_biases.copy()
+
+
+def blocks_from_weights(
+    program: ConvexProgram,
+    hidden: FloatArray,
+    output_weights: FloatArray,
+    *,
+    deciding: FloatArray | None = None,
+) -> FloatArray:
+    """Blocks of neurons; see `blocks_from_network`.
+
+    Parameters
+    ----------
+    program : ConvexProgram
+    hidden : ndarray of shape (m, d)
+    output_weights : ndarray of shape (m, K)
+    deciding : ndarray of shape (m, d), optional
+        Vectors whose patterns count, the gates of gated neurons; `hidden` unless given.
+
+    Returns
+    -------
+    ndarray of shape (S, K, P, d)
+    """
+    design = cast(MaskedDesign, program.design)
+    patterns = _patterns_of(design, hidden if deciding is None else deciding)
     blocks = program.zeros()
     for k in range(program.n_outputs):
-        weights = network.output_weights[:, k, None]
+        weights = output_weights[:, k, None]
         parts = [np.maximum(weights, 0), np.maximum(-weights, 0)] if program.n_signs == 2 else [weights]
         for sign, amount in enumerate(parts):
             np.add.at(blocks[sign, k], patterns, amount * hidden)
-    return blocks, network.output_biases.copy()
+    return blocks
 
 
 def _patterns_of(design: MaskedDesign, deciding: FloatArray) -> IntArray:
@@ -150,8 +196,8 @@ def _patterns_of(design: MaskedDesign, deciding: FloatArray) -> IntArray:
     return positions
 
 
-def network_weights(network: TwoLayerNetwork) -> FloatArray:
-    """Weights of the hidden units, shape (m, d), in the coordinates of ``augment(X, hidden_bias)``."""
+def network_weights(network: TwoLayerNetwork | ConvNetwork) -> FloatArray:
+    """Weights of the hidden units, shape (m, d), in the coordinates of the rows that they see."""
     rows = network.hidden_weights.T
     if network.hidden_bias == "none":
         return np.ascontiguousarray(rows)

@@ -5,14 +5,13 @@ from typing import cast
 
 import numpy as np
 
-from convexnn._typing import BoolArray, FloatArray
-from convexnn.networks import TwoLayerNetwork
+from convexnn._typing import FloatArray
 from convexnn.patterns import PatternSet
+from convexnn.pricing.hidden_layer import HiddenLayer
 from convexnn.programs.masked_design import MaskedDesign
-from convexnn.programs.reconstruct import blocks_from_network
 from convexnn.programs.samples import Samples, merge_samples
 from convexnn.programs.training_data import NetworkKind, TrainingData
-from convexnn.programs.two_layer import augment, two_layer_program
+from convexnn.programs.two_layer import check_bias, check_size, layer_program, penalized_weights
 from convexnn_solvers import ConvexProgram, SolveResult
 
 __all__ = ["RestrictedPrograms"]
@@ -28,44 +27,47 @@ class RestrictedPrograms:
     kind : NetworkKind
     alpha : float
     samples : Samples
-    inputs : ndarray of shape (n, d)
-        Distinct samples as the hidden layer sees them.
-    penalized : ndarray of bool, shape (d,)
+    layer : HiddenLayer
+        Of the distinct samples.
     """
 
     data: TrainingData
     kind: NetworkKind
     alpha: float
     samples: Samples
-    inputs: FloatArray
-    penalized: BoolArray
+    layer: HiddenLayer
 
     @classmethod
     def of(cls, data: TrainingData, kind: NetworkKind, alpha: float) -> "RestrictedPrograms":
-        """Merge the samples."""
+        """Merge the samples.
+
+        Raises
+        ------
+        ValueError
+            If the modes of the biases do not fit or squares of the data overflow.
+        """
+        check_bias(kind.hidden_bias, kind.fit_intercept, kind.activation)
         samples = merge_samples(data.X, data.targets, data.weight)
-        inputs = augment(samples.X, kind.hidden_bias)
-        penalized = np.ones(inputs.shape[1], dtype=bool)
-        penalized[-1] = kind.hidden_bias != "free"
-        return cls(data, kind, alpha, samples, inputs, penalized)
+        rows = kind.rows(samples.X)
+        check_size(rows)
+        penalized = penalized_weights(rows.shape[1], kind.hidden_bias)
+        layer = HiddenLayer(rows, kind.positions, kind.activation, penalized)
+        return cls(data, kind, alpha, samples, layer)
 
     def program(self, patterns: PatternSet) -> ConvexProgram:
-        """Return the program over the given patterns of `inputs`."""
-        return two_layer_program(
-            self.samples.X,
-            self.samples.targets,
+        """Return the program over the given patterns of the layer's rows."""
+        return layer_program(
+            self.layer,
             patterns,
+            self.samples,
             alpha=self.alpha,
             loss=self.data.loss,
-            activation=self.kind.activation,
-            hidden_bias=self.kind.hidden_bias,
             fit_intercept=self.kind.fit_intercept,
-            sample_weight=self.samples.weight,
         )
 
     def patterns(self, weights: FloatArray) -> PatternSet:
         """Return the distinct patterns of hidden weights, shape (m, d)."""
-        return PatternSet.from_weights(self.inputs, weights[weights.any(axis=1)])
+        return PatternSet.from_weights(self.layer.rows, weights[weights.any(axis=1)])
 
     def grown(
         self, program: ConvexProgram, result: SolveResult, weights: FloatArray
@@ -89,16 +91,3 @@ class RestrictedPrograms:
         blocks = np.zeros((signs, outputs, len(larger), d))
         blocks[:, :, : len(used)] = result.blocks[:, :, used]
         return larger, (blocks, result.intercept)
-
-    def gain(self, theta: FloatArray) -> tuple[FloatArray, FloatArray]:
-        """Return t (n,) and g0 (d,) with ``theta . phi(X u) = g0 . u + sum_i t_i max(x_i . u, 0)``.
-
-        The sum of theta (n,) is taken as zero where the bias has no norm.
-        """
-        phi = self.kind.activation
-        linear = np.where(self.penalized, phi.off * (theta @ self.inputs), 0.0)
-        return (phi.on - phi.off) * theta, linear
-
-    def start(self, program: ConvexProgram, network: TwoLayerNetwork) -> tuple[FloatArray, FloatArray]:
-        """Return the point of a program that has all patterns of a network."""
-        return blocks_from_network(program, network)

@@ -6,13 +6,12 @@ import numpy as np
 from sklearn.utils import check_random_state
 
 from convexnn._typing import RandomState
-from convexnn.networks import TwoLayerNetwork
+from convexnn.networks import ConvNetwork, TwoLayerNetwork
 from convexnn.patterns import PatternSet
 from convexnn.programs.pattern_choice import PatternChoice, choose_patterns
 from convexnn.programs.reconstruct import network_from_blocks, network_weights
 from convexnn.programs.restricted import RestrictedPrograms
 from convexnn.programs.training_data import NetworkKind, TrainingData, encode_classes
-from convexnn.programs.two_layer import augment
 from convexnn_solvers import ConvexProgram, SolveResult
 
 __all__ = ["NetworkKind", "TrainingData", "TrainingProblem", "as_seed", "encode_classes", "training_problem"]
@@ -41,7 +40,7 @@ class TrainingProblem:
         """Return the program at another strength of regularisation, on the same design."""
         return replace(self.program, alpha=float(alpha))
 
-    def network(self, result: SolveResult) -> TwoLayerNetwork:
+    def network(self, result: SolveResult) -> TwoLayerNetwork | ConvNetwork:
         """Return the network of a solution of the program."""
         return network_from_blocks(
             self.program,
@@ -49,9 +48,10 @@ class TrainingProblem:
             result.intercept,
             hidden_bias=self.kind.hidden_bias,
             classes=self.data.classes,
+            patches=self.kind.patches,
         )
 
-    def objective(self, network: TwoLayerNetwork, alpha: float) -> float:
+    def objective(self, network: TwoLayerNetwork | ConvNetwork, alpha: float) -> float:
         """Return ``F`` of a network on all samples, recomputed from its weights."""
         data = self.data
         return network.objective(data.X, data.targets, alpha=alpha, loss=data.loss, sample_weight=data.weight)
@@ -59,8 +59,7 @@ class TrainingProblem:
     @property
     def patterns(self) -> PatternSet:
         """The patterns of the program, on all samples as the hidden layer sees them."""
-        data = augment(self.data.X, self.kind.hidden_bias)
-        return PatternSet.from_weights(data, self.choice.patterns.generators)
+        return PatternSet.from_weights(self.kind.rows(self.data.X), self.choice.patterns.generators)
 
     @property
     def gap_scope(self) -> str:
@@ -75,7 +74,7 @@ def training_problem(
     *,
     alpha: float,
     random_state: RandomState,
-    previous: TwoLayerNetwork | None = None,
+    previous: TwoLayerNetwork | ConvNetwork | None = None,
 ) -> TrainingProblem | None:
     """Build the program over the patterns of a list, where the option `patterns` is one or can be made one.
 
@@ -86,7 +85,7 @@ def training_problem(
     alpha : float
     random_state : int, RandomState, Generator or None
         For sampled patterns.
-    previous : TwoLayerNetwork, optional
+    previous : TwoLayerNetwork or ConvNetwork, optional
         A network whose patterns join the chosen ones, so that it is a point of the program.
 
     Returns
@@ -105,8 +104,8 @@ def training_problem(
     programs = RestrictedPrograms.of(data, kind, alpha)
     choice = choose_patterns(
         kind.patterns,
-        programs.inputs,
-        augment(data.X, kind.hidden_bias),
+        programs.layer.rows,
+        kind.rows(data.X),
         blocks_per_pattern=data.targets.shape[1] * (1 if kind.activation.gated else 2),
         random_state=check_random_state(_legacy(random_state)),
         searchable=alpha > 0 and not kind.activation.gated,

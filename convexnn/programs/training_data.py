@@ -6,7 +6,9 @@ from typing import Any
 from convexnn._typing import FloatArray, HiddenBias, IntArray
 from convexnn.activations import Activation
 from convexnn.losses import Loss, encode_targets
+from convexnn.patches import PatchGeometry
 from convexnn.patterns import PatternSet
+from convexnn.programs.two_layer import augment
 
 __all__ = ["NetworkKind", "TrainingData", "encode_classes"]
 
@@ -36,12 +38,27 @@ class TrainingData:
 
 @dataclass(frozen=True, eq=False)
 class NetworkKind:
-    """Which networks are trained; fields as the parameters of `convexnn.ConvexMLPRegressor`."""
+    """Which networks are trained; fields as the parameters of `convexnn.ConvexMLPRegressor`.
+
+    A convolutional network has the geometry of its patches, and neurons are added up over these.
+    """
 
     activation: Activation
     patterns: str | int | PatternSet
     hidden_bias: HiddenBias
     fit_intercept: bool
+    patches: PatchGeometry | None = None
+
+    @property
+    def positions(self) -> int:
+        """Rows of each sample that a hidden unit sees."""
+        return 1 if self.patches is None else self.patches.n_positions
+
+    def rows(self, X: FloatArray) -> FloatArray:
+        """Return what hidden units see of samples (n, p): rows of shape (n K, d) with the column of ones."""
+        if self.patches is None:
+            return augment(X, self.hidden_bias)
+        return self.patches.rows(X, bias=self.hidden_bias != "none")
 
 
 def encode_classes(loss: Loss, indices: IntArray, n_classes: int) -> FloatArray:

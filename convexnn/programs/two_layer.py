@@ -5,14 +5,16 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from convexnn._typing import FloatArray, FloatMatrix, HiddenBias
+from convexnn._typing import BoolArray, FloatArray, FloatMatrix, HiddenBias
 from convexnn.activations import Activation, get_activation
 from convexnn.losses import Loss, encode_targets, get_loss
 from convexnn.patterns import PatternSet
+from convexnn.pricing.hidden_layer import HiddenLayer
 from convexnn.programs.masked_design import MaskedDesign
+from convexnn.programs.samples import Samples
 from convexnn_solvers import ConvexProgram
 
-__all__ = ["augment", "check_bias", "two_layer_program"]
+__all__ = ["augment", "check_bias", "check_size", "layer_program", "penalized_weights", "two_layer_program"]
 
 _LARGEST = 1e100
 
@@ -62,6 +64,23 @@ def check_bias(hidden_bias: HiddenBias, fit_intercept: bool, activation: Activat
             "hidden_bias='free' lets a gated unit fit its gate's indicator at no cost. "
             "Set hidden_bias='penalized' or 'none'."
         )
+
+
+def check_size(data: FloatMatrix) -> None:
+    """Raise ValueError for data whose squares float64 cannot hold."""
+    largest = max(float(data.max()), -float(data.min()))
+    if not largest < _LARGEST:
+        raise ValueError(
+            f"The data reach {largest:.3g}, whose squares float64 cannot hold; "
+            f"divide them by a large number so that they stay below {_LARGEST:.0e}."
+        )
+
+
+def penalized_weights(n_weights: int, hidden_bias: HiddenBias) -> BoolArray:
+    """Return which weights of a hidden unit its norm counts, the bias being the last one where it exists."""
+    penalized = np.ones(n_weights, dtype=np.bool_)
+    penalized[-1] = hidden_bias != "free"
+    return penalized
 
 
 def two_layer_program(
@@ -117,19 +136,49 @@ def two_layer_program(
     loss = get_loss(loss, y.shape[1] if y.ndim == 2 else 1)
     targets = encode_targets(loss, y, y.shape[1] if y.ndim == 2 else 1)
     data: FloatMatrix = augment(X if X.dtype == np.float32 else np.asarray(X, dtype=np.float64), hidden_bias)
-    if not float(np.abs(data).max()) < _LARGEST:
-        raise ValueError(
-            f"The data reach {np.abs(data).max():.3g}, whose squares float64 cannot hold; "
-            f"divide them by a large number so that they stay below {_LARGEST:.0e}."
-        )
-    penalized = np.ones(data.shape[1], dtype=bool)
-    if hidden_bias == "free":
-        penalized[-1] = False
+    check_size(data)
     return ConvexProgram(
-        design=MaskedDesign(data, patterns, activation, penalized),
+        design=MaskedDesign(data, patterns, activation, penalized_weights(data.shape[1], hidden_bias)),
         targets=targets,
         loss=loss,
         alpha=float(alpha),
         sample_weight=np.ones(len(data)) if sample_weight is None else np.asarray(sample_weight, dtype=float),
+        fit_intercept=fit_intercept,
+    )
+
+
+def layer_program(
+    layer: HiddenLayer,
+    patterns: PatternSet,
+    samples: Samples,
+    *,
+    alpha: float,
+    loss: Loss,
+    fit_intercept: bool,
+) -> ConvexProgram:
+    """Build the program of any hidden layer; see `two_layer_program`.
+
+    Parameters
+    ----------
+    layer : HiddenLayer
+        On the distinct samples.
+    patterns : PatternSet
+        Of the layer's rows.
+    samples : Samples
+        Whose targets and weights count.
+    alpha : float
+    loss : Loss
+    fit_intercept : bool
+
+    Returns
+    -------
+    ConvexProgram
+    """
+    return ConvexProgram(
+        design=MaskedDesign(layer.rows, patterns, layer.activation, layer.penalized, layer.positions),
+        targets=samples.targets,
+        loss=loss,
+        alpha=float(alpha),
+        sample_weight=samples.weight,
         fit_intercept=fit_intercept,
     )

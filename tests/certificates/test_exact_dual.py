@@ -187,8 +187,8 @@ def test_dual_points_are_feasible_in_exact_arithmetic(seed, loss, bias, activati
     if problem.fit_intercept:
         assert (fractions(theta).sum(axis=0) == 0).all()
     penalized = None if problem.penalized.all() else problem.penalized
-    best = [local_maxima(problem.inputs, t, penalized=penalized, n_starts=6)[0].T[:4] for t in theta.T]
-    candidates = [rng.normal(size=(4, problem.inputs.shape[1])), bound.price.neurons, *best]
+    best = [local_maxima(problem.layer.rows, t, penalized=penalized, n_starts=6)[0].T[:4] for t in theta.T]
+    candidates = [rng.normal(size=(4, problem.layer.rows.shape[1])), bound.price.neurons, *best]
     for weights in np.vstack(candidates):
         assert exact_gain_holds(problem, theta, weights, problem.alpha)
 

@@ -118,12 +118,12 @@ def test_a_limit_of_time_leaves_a_network_and_a_valid_bound():
 
 
 def test_an_interrupt_keeps_the_best_network(monkeypatch):
-    from convexnn.columns import exact
+    from convexnn.pricing import hidden_layer
 
     def interrupted(*args, **options):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(exact, "support_bounds", interrupted)
+    monkeypatch.setattr(hidden_layer, "support_bounds", interrupted)
     rng = np.random.default_rng(0)
     found = trained(rng.normal(size=(20, 2)), rng.normal(size=20), 0.5)
     assert found.result.status is Status.INTERRUPTED
