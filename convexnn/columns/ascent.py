@@ -29,6 +29,8 @@ _FREE = 1e-3
 # A square of the penalised part, relative to the whole, below which a direction is a constant.
 _NEGLIGIBLE = 1e-18
 _ENTRIES = 4_000_000
+# Of the sum of all rows' sizes: what the price is taken to be where it is flat.
+_FLAT = 1e-12
 _TINY = float(np.finfo(np.float64).tiny)
 
 
@@ -99,6 +101,7 @@ class _Climb:
     def __init__(self, objective: Objective, theta: FloatArray) -> None:
         self.objective = objective
         self._pulls = np.ascontiguousarray(objective.on_rows(theta).T)
+        self._least = _FLAT * (np.abs(self._pulls) @ objective.row_norms) + _TINY
         phi = objective.activation
         self._slopes = (phi.on, phi.off)
 
@@ -146,7 +149,7 @@ class _Climb:
         shared = (products, self._pulls, signs, outputs, reach, objective.row_norms, self._slopes)
         _pull(*shared, pulled, values)
         slopes = pulled @ X
-        heights = np.maximum(values, 0.1 * np.linalg.norm(slopes * penalized, axis=1)) + _TINY
+        heights = np.maximum(values, 0.1 * np.linalg.norm(slopes * penalized, axis=1)) + self._least[outputs]
         change = slopes - heights[:, None] * directions * penalized
         scales = np.where(penalized, 1.0, _FREE)
         _newton(*shared, X, heights, scales, change)

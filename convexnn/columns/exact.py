@@ -1,9 +1,10 @@
 """The optimum over all patterns, by column generation with exact pricing.
 
-The program over a few patterns is solved; its dual point is priced over all patterns at once: first by ascent
-from many starts, which is quick, and where that finds nothing by branch and bound, which either finds
-neurons that pay or proves that there are none. New patterns join, unused ones leave, until the bound over all
-patterns closes the gap. The full program is never formed and its cells are never listed.
+The first patterns are adapted ones. The program over a few patterns is solved; its dual point is priced over
+all patterns at once: first by ascent from many starts, which is quick, and where that finds nothing by branch
+and bound, which either finds neurons that pay or proves that there are none. New patterns join, unused ones
+leave, until the bound over all patterns closes the gap. The full program is never formed and its cells are
+never listed.
 
 References
 ----------
@@ -19,10 +20,11 @@ from typing import cast
 import numpy as np
 
 from convexnn._typing import FloatArray
+from convexnn.columns.adaptive import adapt
 from convexnn.networks import ConvNetwork, TwoLayerNetwork
 from convexnn.patterns import PatternSet
 from convexnn.pricing.bounds import SupportBounds
-from convexnn.programs import MaskedDesign, blocks_from_network, network_weights
+from convexnn.programs import MaskedDesign
 from convexnn.programs.pattern_choice import PatternChoice
 from convexnn.programs.restricted import RestrictedPrograms
 from convexnn.programs.training import NetworkKind, TrainingData, TrainingProblem
@@ -34,6 +36,8 @@ __all__ = ["ExactFit", "exact_training"]
 # Shares of the tolerance for the restricted programs and for the prices.
 _MASTER, _PRICE = 0.25, 0.5
 _TIGHTER = 0.1
+# Of a limit of time the share that goes into adapting patterns, and the tolerance of that.
+_ADAPTING, _ADAPTING_TOL = 0.3, 1e-4
 # Of a limit of time the share after which what is left goes into the bound.
 _SEARCHING = 0.6
 _BRANCHING = 0.8
@@ -129,33 +133,33 @@ class _Generation:
         self._violation, self._n_nodes, self._n_rounds, self._n_iter = math.inf, 0, 0, 0
 
     def run(self, previous: TwoLayerNetwork | ConvNetwork | None) -> ExactFit:
-        """Solve, price, grow; until the gap is closed or a limit is reached."""
-        program, start = self._first(previous)
-        result = self._solved(program, start, self._tol * _MASTER)
+        """Adapt patterns; then solve, price, grow, until the gap is closed or a limit is reached."""
+        programs = self._programs
+        adapted = adapt(
+            programs.data,
+            programs.kind,
+            alpha=programs.alpha,
+            solver=self._solver,
+            tol=max(self._tol, _ADAPTING_TOL),
+            max_iter=self._max_iter,
+            time_limit=self._left(_ADAPTING),
+            verbose=max(0, self._verbose - 1),
+            random_state=0,
+            previous=previous,
+        )
+        result, program = self._best = adapted.result, adapted.problem.program
+        self._n_iter = result.n_iter
         try:
+            if adapted.stopped is Status.INTERRUPTED:
+                raise KeyboardInterrupt
+            patterns, start = programs.grown(program, result, np.empty((0, programs.layer.n_weights)))
+            program = programs.program(patterns)
+            result = self._solved(program, start, self._tol * _MASTER)
             result, program, stopped = self._rounds(program, result)
         except KeyboardInterrupt:
             stopped = Status.INTERRUPTED
             result, program = self._best
         return self._fit(program, result, stopped)
-
-    def _first(
-        self, previous: TwoLayerNetwork | ConvNetwork | None
-    ) -> tuple[ConvexProgram, tuple[FloatArray, FloatArray] | None]:
-        """Return the program over the patterns of the neurons that pay most at constant outputs."""
-        programs = self._programs
-        loss, targets, weight = programs.data.loss, programs.samples.targets, programs.samples.weight
-        outputs = np.zeros(targets.shape)
-        if programs.kind.fit_intercept:
-            outputs = outputs + loss.optimal_intercept(outputs, targets, weight)
-        d = programs.layer.n_weights
-        columns = programs.program(programs.patterns(np.eye(d)))
-        theta = into_domain(columns, -loss.gradient(outputs, targets, weight))
-        weights = self._ascents(theta, np.empty((0, d)), 0.0)
-        if previous is not None and previous.n_neurons:
-            weights = np.vstack([network_weights(previous), weights])
-        program = programs.program(programs.patterns(weights)) if weights.any() else columns
-        return program, None if previous is None else blocks_from_network(program, previous)
 
     def _solved(
         self, program: ConvexProgram, start: tuple[FloatArray, FloatArray] | None, tol: float

@@ -3,13 +3,14 @@
 import math
 from collections.abc import Hashable, Iterator
 from dataclasses import dataclass
-from typing import Literal, TypeAlias, get_args
+from typing import Any, Literal, TypeAlias, get_args
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from convexnn._typing import FloatArray, HiddenBias
 from convexnn.activations import ACTIVATIONS, Activation
+from convexnn.networks import conv_torch_conversion
 from convexnn.networks._base import BaseNetwork
 from convexnn.networks._validation import check_images
 from convexnn.patches import PatchGeometry
@@ -214,3 +215,71 @@ class ConvNetwork(BaseNetwork):
                 f"Got {values.shape} instead."
             )
         return values.reshape(-1) if values.ndim == 2 else values.reshape(-1, q)
+
+    def to_torch(self, dtype: Any = None) -> Any:
+        """Return a ``torch.nn.Sequential`` with the same outputs.
+
+        Its layers are ``[ZeroPad or CircularPad], Conv, ReLU or LeakyReLU or Identity``, then ``LPPool`` of
+        norm 1 over all positions ("average": that is their sum) or ``MaxPool`` over all ("max"), ``Flatten``
+        and ``Linear``; without pooling a ``Conv`` of kernel 1 follows the activation. Absolute values are
+        rewritten exactly with two ReLU neurons each.
+
+        Inputs are (n_samples, channels, height, width) or (n_samples, channels, length), as
+        ``geometry.channels_first(X)`` gives them. Outputs are (n_samples, n_outputs) or, without pooling,
+        (n_samples, n_outputs, *output_shape).
+
+        Parameters
+        ----------
+        dtype : torch.dtype, optional
+            float64 unless given.
+
+        Returns
+        -------
+        torch.nn.Sequential
+
+        Raises
+        ------
+        MissingExtraError
+            If torch is not installed.
+        """
+        return conv_torch_conversion.to_torch(self, dtype)
+
+    @classmethod
+    def from_torch(
+        cls,
+        module: Any,
+        image_shape: tuple[int, ...],
+        *,
+        hidden_bias: Literal["penalized", "free"] = "penalized",
+    ) -> tuple["ConvNetwork", float]:
+        """Return the network of a ``torch.nn.Sequential``, and the factor that its alpha takes here.
+
+        Layers are those of :meth:`to_torch`; the convolution may pad by itself, and pooling over all
+        positions may be ``AvgPool``, ``AdaptiveAvgPool`` or ``AdaptiveMaxPool`` too. A mean of K patches is
+        read as a sum with both layers' weights divided by ``sqrt(K)``: outputs are the same, and F of the
+        result with ``K * alpha`` is F of the module with alpha, so that optimal ones become optimal ones.
+
+        Parameters
+        ----------
+        module : torch.nn.Sequential
+            Layers may lack their biases.
+        image_shape : tuple of int
+            ``(height, width, channels)`` or ``(length, channels)``.
+        hidden_bias : {"penalized", "free"}
+            How the objective counts hidden biases; "none" follows where the convolution has no bias.
+
+        Returns
+        -------
+        network : ConvNetwork
+        factor : float
+            K for means, otherwise 1.
+
+        Raises
+        ------
+        ValueError
+            If layers are others, or pooling does not cover all positions.
+        MissingExtraError
+            If torch is not installed.
+        """
+        arguments, factor = conv_torch_conversion.read_torch(module, image_shape, hidden_bias)
+        return cls(**arguments), factor

@@ -13,7 +13,7 @@ from convexnn.activations import ACTIVATIONS
 if TYPE_CHECKING:
     from convexnn.networks._base import BaseNetwork
 
-__all__ = ["as_relu", "balance", "merge_collinear", "penalties", "select", "split"]
+__all__ = ["as_relu", "balance", "layer_norms", "merge_collinear", "penalties", "select", "split"]
 
 N = TypeVar("N", bound="BaseNetwork")
 
@@ -58,8 +58,8 @@ def _row_norms(rows: FloatArray) -> FloatArray:
     return np.asarray(largest * np.sqrt(np.sum(scaled**2, axis=1)))
 
 
-def _norms(network: "BaseNetwork") -> tuple[FloatArray, FloatArray]:
-    """Norms of ``u_j`` (with the bias when it is penalised) and of ``a_j``."""
+def layer_norms(network: "BaseNetwork") -> tuple[FloatArray, FloatArray]:
+    """Return the norms of ``u_j`` (with the bias when it is penalised) and of ``a_j``."""
     rows = network.hidden_weights.T
     if network.hidden_bias == "penalized":
         rows = np.column_stack([rows, network.hidden_biases])
@@ -68,7 +68,7 @@ def _norms(network: "BaseNetwork") -> tuple[FloatArray, FloatArray]:
 
 def penalties(network: "BaseNetwork") -> FloatArray:
     """Return each neuron's share ``1/2 (|u_j|^2 + [b_j^2] + |a_j|^2)`` of the regulariser."""
-    inner, outer = _norms(network)
+    inner, outer = layer_norms(network)
     return 0.5 * (inner**2 + outer**2)
 
 
@@ -82,7 +82,7 @@ def balance(network: N) -> N:
     ----------
     Pilanci and Ergen, "Neural networks are convex regularizers", ICML 2020 (rescaling of neurons).
     """
-    inner, outer = _norms(network)
+    inner, outer = layer_norms(network)
     flat = (inner == 0) & (outer > 0)
     if not network.activation.gated:
         # Neurons with zero slope have the same output on any sample.

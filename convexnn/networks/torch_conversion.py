@@ -1,13 +1,15 @@
-"""Conversion between networks and PyTorch modules; torch is imported on use."""
+"""Conversion between two-layer networks and PyTorch modules; torch is imported on use."""
 
 from typing import TYPE_CHECKING, Any, Literal
 
-import numpy as np
-
-from convexnn._typing import FloatArray
-from convexnn.activations import ACTIVATIONS, leaky_relu
-from convexnn.exceptions import MissingExtraError
-from convexnn.networks.neurons import as_relu, split
+from convexnn.networks._torch_layers import (
+    activation_layer,
+    as_array,
+    biases_of,
+    filled,
+    import_torch,
+    read_activation,
+)
 
 if TYPE_CHECKING:
     from convexnn.networks.network import TwoLayerNetwork
@@ -15,39 +17,16 @@ if TYPE_CHECKING:
 __all__ = ["read_torch", "to_torch"]
 
 
-def _import_torch() -> Any:
-    try:
-        import torch
-    except ModuleNotFoundError as error:
-        raise MissingExtraError("torch", "torch", "Conversion to and from PyTorch") from error
-    return torch
-
-
 def to_torch(network: "TwoLayerNetwork", dtype: Any = None) -> Any:
     """Return a ``torch.nn.Sequential``; see :meth:`TwoLayerNetwork.to_torch`."""
-    torch = _import_torch()
+    torch = import_torch()
     dtype = torch.float64 if dtype is None else dtype
-    phi = network.activation
-    if not phi.gated and phi.on == 1 and 0 < phi.off < 1:
-        # Linear layers of width zero warn, hence at least one neuron, zero if need be.
-        network = split(network, max(1, network.n_neurons))
-        activation = torch.nn.LeakyReLU(phi.off)
-    else:
-        network = as_relu(network, "PyTorch")
-        activation = torch.nn.ReLU()
-    layers = [
-        _linear(torch, weights, biases, dtype)
+    network, activation = activation_layer(torch.nn, network)
+    first, last = (
+        filled(torch.nn.Linear(*weights.shape, dtype=dtype), weights.T, biases)
         for weights, biases in zip(network.coefs, network.intercepts, strict=True)
-    ]
-    return torch.nn.Sequential(layers[0], activation, layers[1])
-
-
-def _linear(torch: Any, weights: FloatArray, biases: FloatArray, dtype: Any) -> Any:
-    layer = torch.nn.Linear(*weights.shape, dtype=dtype)
-    with torch.no_grad():
-        layer.weight.copy_(torch.tensor(weights.T))
-        layer.bias.copy_(torch.tensor(biases))
-    return layer
+    )
+    return torch.nn.Sequential(first, activation, last)
 
 
 def read_torch(module: Any, hidden_bias: Literal["penalized", "free"]) -> dict[str, Any]:
@@ -60,7 +39,7 @@ def read_torch(module: Any, hidden_bias: Literal["penalized", "free"]) -> dict[s
     MissingExtraError
         If torch is not installed.
     """
-    nn = _import_torch().nn
+    nn = import_torch().nn
     layers = list(module) if isinstance(module, nn.Sequential) else []
     wanted = (nn.Linear, nn.ReLU | nn.LeakyReLU, nn.Linear)
     if len(layers) != 3 or not all(map(isinstance, layers, wanted)):
@@ -70,20 +49,11 @@ def read_torch(module: Any, hidden_bias: Literal["penalized", "free"]) -> dict[s
             "wrap the layers of other modules in a Sequential."
         )
     first, middle, last = layers
-    is_leaky = isinstance(middle, nn.LeakyReLU)
     return {
-        "hidden_weights": _array(first.weight).T,
-        "hidden_biases": _biases(first),
-        "output_weights": _array(last.weight).T,
-        "output_biases": _biases(last),
-        "activation": leaky_relu(middle.negative_slope) if is_leaky else ACTIVATIONS["relu"],
+        "hidden_weights": as_array(first.weight).T,
+        "hidden_biases": biases_of(first),
+        "output_weights": as_array(last.weight).T,
+        "output_biases": biases_of(last),
+        "activation": read_activation(nn, middle),
         "hidden_bias": "none" if first.bias is None else hidden_bias,
     }
-
-
-def _array(tensor: Any) -> FloatArray:
-    return np.asarray(tensor.detach().cpu().double().numpy(), dtype=np.float64)
-
-
-def _biases(layer: Any) -> FloatArray:
-    return np.zeros(layer.out_features) if layer.bias is None else _array(layer.bias)

@@ -60,7 +60,7 @@ def network_from_blocks(
     intercept = intercept.copy()
     if hidden_bias == "free":
         bias = np.where(norms == 0, blocks[..., -1], 0.0)
-        intercept += np.einsum("s,skp->k", signs, phi(bias))
+        intercept += design.positions * np.einsum("s,skp->k", signs, phi(bias))
 
     sign, output, pattern = np.nonzero(norms > 0)
     scale = np.sqrt(norms[sign, output, pattern])

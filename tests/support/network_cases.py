@@ -12,7 +12,7 @@ HIDDEN_BIASES = ["penalized", "free", "none"]
 DEGENERACIES = ["zero", "no_output", "no_slope", "duplicate", "collinear", "opposite", "dead"]
 
 
-def _degrade(
+def degrade(
     kind: str, j: int, rng: np.random.Generator, *, U: FloatArray, b: FloatArray, A: FloatArray
 ) -> None:
     other = rng.integers(U.shape[1])
@@ -40,7 +40,7 @@ def networks(draw: st.DrawFn, max_neurons: int = 12, activations: list[str] | No
     scale = draw(st.sampled_from([1e-8, 1.0, 1e4]))
     U, b, A = scale * rng.normal(size=(d, m)), rng.normal(size=m), rng.normal(size=(m, k)) / scale
     for kind in draw(st.lists(st.sampled_from(DEGENERACIES), max_size=6)) if m else []:
-        _degrade(kind, int(rng.integers(m)), rng, U=U, b=b, A=A)
+        degrade(kind, int(rng.integers(m)), rng, U=U, b=b, A=A)
     gates = rng.normal(size=(d + 1, m)) if activation.gated else None
     if gates is not None and m > 1:
         gates[:, 1] = gates[:, 0]
