@@ -14,17 +14,22 @@ from importlib.metadata import version
 from convexnn.auditing import certify
 from convexnn.certificates import Certificate
 from convexnn.estimators import (
+    ConvexCNNClassifier,
+    ConvexCNNRegressor,
     ConvexMLPClassifier,
     ConvexMLPClassifierCV,
     ConvexMLPRegressor,
     ConvexMLPRegressorCV,
 )
-from convexnn.networks import TwoLayerNetwork
+from convexnn.networks import ConvNetwork, TwoLayerNetwork
 from convexnn.paths import PathResult, convex_path
 from convexnn.patterns import PatternSet, count_patterns, enumerate_patterns, sample_patterns
 
 __all__ = [
     "Certificate",
+    "ConvNetwork",
+    "ConvexCNNClassifier",
+    "ConvexCNNRegressor",
     "ConvexMLPClassifier",
     "ConvexMLPClassifierCV",
     "ConvexMLPRegressor",

@@ -1,5 +1,12 @@
 """Column generation: finding the patterns that the optimum needs."""
 
-from convexnn.columns.training import SolverSettings, Trained, check_exact, solve_problem, train
+from convexnn.columns.training import (
+    SolverSettings,
+    Trained,
+    TrainedNetwork,
+    check_exact,
+    solve_problem,
+    train,
+)
 
-__all__ = ["SolverSettings", "Trained", "check_exact", "solve_problem", "train"]
+__all__ = ["SolverSettings", "Trained", "TrainedNetwork", "check_exact", "solve_problem", "train"]

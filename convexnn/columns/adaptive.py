@@ -21,7 +21,7 @@ from convexnn._typing import FloatArray, RandomState
 from convexnn.columns.ascent import Candidates, best_candidates
 from convexnn.columns.descent import Descent, Neurons, Objective, merged, random_neurons
 from convexnn.columns.rounded_losses import without_kinks
-from convexnn.networks import ConvNetwork, TwoLayerNetwork
+from convexnn.networks import Network
 from convexnn.patterns import PatternSet
 from convexnn.programs import blocks_from_weights, network_weights
 from convexnn.programs.pattern_choice import PatternChoice
@@ -30,7 +30,7 @@ from convexnn.programs.training import NetworkKind, TrainingData, TrainingProble
 from convexnn_solvers import ConvexProgram, SolveResult, Status, solve
 from convexnn_solvers.threads import single_blas_thread
 
-__all__ = ["AdaptiveFit", "adapt", "generator"]
+__all__ = ["AdaptiveFit", "adapt"]
 
 # Width of the network that descends: so many neurons for alpha at its largest, more below it, within
 # limits, and as the operations of one of its steps and the entries of its layer allow.
@@ -93,7 +93,7 @@ def adapt(
     time_limit: float | None = None,
     verbose: int = 0,
     random_state: RandomState = None,
-    previous: TwoLayerNetwork | ConvNetwork | None = None,
+    previous: Network | None = None,
 ) -> AdaptiveFit:
     """Train a network on patterns that are found on the way.
 
@@ -138,13 +138,13 @@ def adapt(
     search = _Search(data, kind, alpha, _Limits(solver, tol, max_iter, time_limit, verbose))
     with single_blas_thread():
         task, result, stopped, message = search.run(
-            generator(random_state), None if previous is None else _neurons(previous)
+            _generator(random_state), None if previous is None else _neurons(previous)
         )
     problem = TrainingProblem(data, kind, task.program, PatternChoice(task.patterns, complete=False))
     return AdaptiveFit(problem, result, search.violation, search.n_rounds, stopped, message)
 
 
-def generator(random_state: RandomState) -> np.random.Generator:
+def _generator(random_state: RandomState) -> np.random.Generator:
     if isinstance(random_state, np.random.RandomState):
         return np.random.default_rng(random_state.randint(0, 2**31 - 1, size=4).tolist())
     return np.random.default_rng(random_state)
@@ -370,7 +370,7 @@ def _width(objective: Objective, wanted: int) -> int:
     return int(width * n_outputs)
 
 
-def _neurons(network: TwoLayerNetwork | ConvNetwork) -> Neurons:
+def _neurons(network: Network) -> Neurons:
     """Return the neurons of a network, one for each output that each of them feeds."""
     network = network.balanced()
     fed, outputs = np.nonzero(network.output_weights)

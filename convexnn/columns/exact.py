@@ -21,7 +21,7 @@ import numpy as np
 
 from convexnn._typing import FloatArray
 from convexnn.columns.adaptive import adapt
-from convexnn.networks import ConvNetwork, TwoLayerNetwork
+from convexnn.networks import Network
 from convexnn.patterns import PatternSet
 from convexnn.pricing.bounds import SupportBounds
 from convexnn.programs import MaskedDesign
@@ -80,7 +80,7 @@ def exact_training(
     max_iter: int | None = None,
     time_limit: float | None = None,
     verbose: int = 0,
-    previous: TwoLayerNetwork | ConvNetwork | None = None,
+    previous: Network | None = None,
 ) -> ExactFit:
     """Train a network to the optimum over all patterns.
 
@@ -132,7 +132,7 @@ class _Generation:
         self._bound, self._dual = -math.inf, np.empty((0, 0))
         self._violation, self._n_nodes, self._n_rounds, self._n_iter = math.inf, 0, 0, 0
 
-    def run(self, previous: TwoLayerNetwork | ConvNetwork | None) -> ExactFit:
+    def run(self, previous: Network | None) -> ExactFit:
         """Adapt patterns; then solve, price, grow, until the gap is closed or a limit is reached."""
         programs = self._programs
         adapted = adapt(

@@ -2,12 +2,15 @@
 
 import math
 from dataclasses import asdict, dataclass, replace
+from functools import cached_property
+from typing import Protocol
 
 from convexnn._typing import FloatArray, RandomState
 from convexnn.columns.adaptive import adapt
 from convexnn.columns.exact import exact_training
 from convexnn.exceptions import PatternBudgetError
-from convexnn.networks import ConvNetwork, TwoLayerNetwork
+from convexnn.networks import Network
+from convexnn.patterns import PatternSet
 from convexnn.patterns.arrangement import Arrangement
 from convexnn.patterns.enumerate import check_budget
 from convexnn.patterns.witnesses import ScaledData
@@ -16,7 +19,7 @@ from convexnn.programs.restricted import RestrictedPrograms
 from convexnn.programs.training import NetworkKind, TrainingData, TrainingProblem, training_problem
 from convexnn_solvers import SolveResult, solve
 
-__all__ = ["SolverSettings", "Trained", "check_exact", "solve_problem", "train"]
+__all__ = ["SolverSettings", "Trained", "TrainedNetwork", "check_exact", "solve_problem", "train"]
 
 # Cells up to which branch and bound is begun without a limit of time.
 _MOST_CELLS = 10**10
@@ -31,6 +34,30 @@ class SolverSettings:
     max_iter: int | None = None
     time_limit: float | None = None
     verbose: int = 0
+
+
+class TrainedNetwork(Protocol):
+    """A trained network and what its bound bounds; see `Trained`."""
+
+    @property
+    def network(self) -> Network:
+        """The network."""
+
+    @property
+    def patterns(self) -> PatternSet:
+        """Patterns of the program, on all samples as the hidden layer sees them."""
+
+    @property
+    def result(self) -> SolveResult:
+        """The program's solution."""
+
+    @property
+    def scope(self) -> str:
+        """What the bound bounds."""
+
+    @property
+    def violation(self) -> float:
+        """Largest relative excess of a price."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,9 +82,15 @@ class Trained:
     scope: str
     violation: float
 
-    def network(self) -> TwoLayerNetwork | ConvNetwork:
-        """Return the network of the solution."""
+    @cached_property
+    def network(self) -> Network:
+        """The network of the solution."""
         return self.problem.network(self.result)
+
+    @property
+    def patterns(self) -> PatternSet:
+        """Patterns of the program, on all samples as the hidden layer sees them."""
+        return self.problem.patterns
 
 
 def train(
@@ -67,7 +100,7 @@ def train(
     alpha: float,
     settings: SolverSettings,
     random_state: RandomState,
-    previous: TwoLayerNetwork | ConvNetwork | None = None,
+    previous: Network | None = None,
 ) -> Trained:
     """Train one network.
 

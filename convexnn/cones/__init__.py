@@ -1,6 +1,8 @@
-"""The cones of the patterns: projections, proximal points, support functions."""
+"""The cones of patterns and selections: projections, proximal points, support functions."""
 
+from convexnn.cones._remembering import Projector
 from convexnn.cones.free_coordinate import FreeCoordinateSupport
 from convexnn.cones.projector import ConeProjector
+from convexnn.cones.selection import SelectionProjector
 
-__all__ = ["ConeProjector", "FreeCoordinateSupport"]
+__all__ = ["ConeProjector", "FreeCoordinateSupport", "Projector", "SelectionProjector"]

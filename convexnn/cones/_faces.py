@@ -3,7 +3,7 @@
 import numpy as np
 
 from convexnn._jit import reordering_kernel
-from convexnn._typing import FloatArray, FloatMatrix, IndexArray, IntArray
+from convexnn._typing import FloatArray, IndexArray
 
 __all__ = ["face_bases"]
 
@@ -53,36 +53,30 @@ def _complete(vectors: FloatArray, size: int) -> None:
 
 
 @reordering_kernel
-def face_bases(
-    X: FloatMatrix,
-    slots: IntArray,
-    points: FloatArray,
-    active: IndexArray,
-    sizes: IndexArray,
-    bases: FloatArray,
-) -> None:
+def face_bases(normals: FloatArray, sizes: IndexArray, points: FloatArray, bases: FloatArray) -> None:
     """Orthonormal bases of the faces that points lie on, the first vector of each along its point.
 
     Parameters
     ----------
-    X : ndarray of shape (n, d)
-    slots : ndarray of intp, shape (B,)
+    normals : ndarray of shape (sum of sizes, d)
+        The rows of the cones that vanish on the faces, independent, those of one point after the other.
+    sizes : ndarray of int32, shape (B,)
+        How many they are.
     points : ndarray of shape (B, d)
         Non-zero.
-    active, sizes : ndarray
-        Active rows of the slots, see `project_on_cones`.
     bases : ndarray of shape (sum of d - sizes, d)
         Receives the vectors.
     """
-    d = X.shape[1]
+    d = points.shape[1]
     vectors = np.empty((d, d))
-    low = 0
-    for b in range(slots.shape[0]):
-        size = int(sizes[slots[b]])
+    high, low = 0, 0
+    for b in range(points.shape[0]):
+        size = int(sizes[b])
         for i in range(size):
             for c in range(d):
-                vectors[i, c] = X[active[slots[b], i], c]
+                vectors[i, c] = normals[high, c]
             _orthogonalise(vectors, i)
+            high += 1
         for c in range(d):
             vectors[size, c] = points[b, c]
         _orthogonalise(vectors, size)

@@ -19,8 +19,9 @@ from convexnn.cones._active_set import (
     settle,
     take_out,
 )
+from convexnn.cones._selections import selection_rows
 
-__all__ = ["project_on_cones"]
+__all__ = ["project_on_cones", "project_on_selections"]
 
 _VIOLATION = 1e-14
 _CANDIDATES = 32
@@ -291,3 +292,45 @@ def project_on_cones(
         )
         for c in range(d):
             projected[b, c] *= scale[c]
+
+
+@reordering_kernel
+def project_on_selections(
+    patches: FloatMatrix,
+    chosen: IndexArray,
+    owners: IntArray,
+    slots: IntArray,
+    vectors: FloatArray,
+    threshold: float,
+    active: IndexArray,
+    sizes: IndexArray,
+    values: FloatArray,
+    projected: FloatArray,
+) -> None:
+    """Project on the cones of selections, whose rows are formed for each vector.
+
+    Parameters
+    ----------
+    patches : ndarray of shape (n K, d), float64 or float32
+    chosen : ndarray of int32, shape (P, n)
+        The patch that each sample takes, -1 for none.
+    owners, slots, vectors, threshold, active, sizes, values, projected
+        As in `project_on_cones`.
+    """
+    rows, inverse = np.empty((patches.shape[0], patches.shape[1])), np.empty(patches.shape[0])
+    signs, scale = np.ones(patches.shape[0]), np.ones(patches.shape[1])
+    for b in range(vectors.shape[0]):
+        slot = slots[b]
+        selection_rows(patches, chosen[owners[b]], rows, inverse)
+        sizes[slot] = _project(
+            rows,
+            inverse,
+            signs,
+            scale,
+            vectors[b],
+            threshold,
+            projected[b],
+            active[slot],
+            values[b],
+            sizes[slot],
+        )

@@ -14,9 +14,9 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 
 from convexnn._typing import FloatArray, HiddenBias, RandomState
 from convexnn.activations import Activation, get_activation
-from convexnn.columns import SolverSettings, Trained, train
+from convexnn.columns import SolverSettings, TrainedNetwork, train
 from convexnn.losses import Loss
-from convexnn.networks import TwoLayerNetwork
+from convexnn.networks import Network, TwoLayerNetwork
 from convexnn.patterns import PatternSet
 from convexnn.programs import check_bias
 from convexnn.programs.pattern_choice import check_patterns_option
@@ -45,7 +45,7 @@ class BaseNetworkEstimator(BaseEstimator, ABC):
     tol: float
 
     # Set by `_set_fitted`.
-    network_: TwoLayerNetwork
+    network_: Network
     result_: SolveResult
     patterns_: PatternSet
     coefs_: list[FloatArray]
@@ -67,6 +67,10 @@ class BaseNetworkEstimator(BaseEstimator, ABC):
     def _training_data(self, X: FloatArray, y: NDArray[Any], sample_weight: FloatArray) -> TrainingData:
         """Encode validated targets; changes nothing in the estimator."""
 
+    def _separate_rows(self, y: NDArray[Any], weight: FloatArray) -> tuple[NDArray[Any], FloatArray]:
+        """Return targets and weights of the rows of outputs that a sample has, one unless overridden."""
+        return y, weight
+
     def _kind(self) -> NetworkKind:
         return NetworkKind(
             get_activation(self.activation), self.patterns, self.hidden_bias, self.fit_intercept
@@ -79,20 +83,20 @@ class BaseNetworkEstimator(BaseEstimator, ABC):
                 f"{type(self).__name__} needs a {self.task} loss. "
                 f"Got loss={loss.name!r}, made for {loss.task}."
             )
-        check_bias(self.hidden_bias, self.fit_intercept, get_activation(self.activation))
-        check_patterns_option(self.patterns)
+        kind = self._kind()
+        check_bias(kind.hidden_bias, kind.fit_intercept, kind.activation)
+        check_patterns_option(kind.patterns)
 
-    def _set_fitted(self, trained: Trained, alpha: float) -> None:
-        """Set the fitted attributes from a solution at `alpha`."""
-        problem, result = trained.problem, trained.result
-        self.result_ = result
-        self.patterns_ = problem.patterns
-        self.network_ = problem.network(result)
+    def _set_fitted(self, trained: TrainedNetwork, objective: float) -> None:
+        """Set the fitted attributes from a solution and the objective of its network on all samples."""
+        self.result_ = result = trained.result
+        self.patterns_ = trained.patterns
+        self.network_ = trained.network
         self.coefs_ = self.network_.coefs
         self.intercepts_ = self.network_.intercepts
         self.n_neurons_ = self.network_.n_neurons
         self.n_iter_ = result.n_iter
-        self.objective_ = problem.objective(self.network_, alpha)
+        self.objective_ = objective
         self.dual_objective_ = result.dual_objective
         self.dual_gap_ = max(0.0, self.objective_ - self.dual_objective_)
         self.gap_scope_ = trained.scope
@@ -164,7 +168,7 @@ class BaseConvexMLP(BaseNetworkEstimator):
             random_state=self.random_state,
             previous=self._previous(data.targets.shape[1]),
         )
-        self._set_fitted(trained, alpha)
+        self._set_fitted(trained, trained.problem.objective(trained.network, alpha))
         complaint = self._complaint()
         if complaint:
             warnings.warn(complaint, ConvergenceWarning, stacklevel=3)
@@ -179,7 +183,7 @@ class BaseConvexMLP(BaseNetworkEstimator):
 
     def _previous(self, n_outputs: int) -> TwoLayerNetwork | None:
         """Return the last fit's network, if a warm start is asked for and the program is of the same kind."""
-        network = getattr(self, "network_", None)
+        network: TwoLayerNetwork | None = getattr(self, "network_", None)
         activation = get_activation(self.activation)
         if not self.warm_start or network is None or network.n_neurons == 0:
             return None

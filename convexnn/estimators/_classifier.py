@@ -44,6 +44,7 @@ class NetworkClassifier(ClassifierMixin, BaseNetworkEstimator):
         return data, labels
 
     def _training_data(self, X: FloatArray, y: NDArray[Any], sample_weight: FloatArray) -> TrainingData:
+        y, sample_weight = self._separate_rows(y, sample_weight)
         classes, indices = np.unique(y, return_inverse=True)
         weight = self._weights(y, classes, indices, sample_weight)
         loss = get_loss(self.loss, 1 if len(classes) == 2 else len(classes))
@@ -90,7 +91,7 @@ class NetworkClassifier(ClassifierMixin, BaseNetworkEstimator):
             For two classes one number, positive for ``classes_[1]``.
         """
         outputs = self._outputs(X)
-        return outputs[:, 0] if outputs.shape[1] == 1 else outputs
+        return outputs[..., 0] if outputs.shape[-1] == 1 else outputs
 
     def predict(self, X: ArrayLike) -> NDArray[Any]:
         """Predict labels: the class of the largest output.
@@ -104,7 +105,8 @@ class NetworkClassifier(ClassifierMixin, BaseNetworkEstimator):
         ndarray of shape (n_samples,)
         """
         outputs = self._outputs(X)
-        indices = (outputs[:, 0] > 0).astype(np.intp) if outputs.shape[1] == 1 else outputs.argmax(axis=1)
+        several = outputs.shape[-1] > 1
+        indices = outputs.argmax(axis=-1) if several else (outputs[..., 0] > 0).astype(np.intp)
         labels: NDArray[Any] = self.classes_[indices]
         return labels
 
@@ -122,20 +124,18 @@ class NetworkClassifier(ClassifierMixin, BaseNetworkEstimator):
             In the order of ``classes_``.
         """
         outputs = self._outputs(X)
-        if outputs.shape[1] > 1:
-            probabilities: FloatArray = softmax(outputs, axis=1)
+        if outputs.shape[-1] > 1:
+            probabilities: FloatArray = softmax(outputs, axis=-1)
             return probabilities
-        positive = expit(outputs[:, 0])
-        return np.column_stack([expit(-outputs[:, 0]), positive])
+        return np.asarray(expit(np.concatenate([-outputs, outputs], axis=-1)))
 
     @available_if(_is_probabilistic)
     def predict_log_proba(self, X: ArrayLike) -> FloatArray:
         """Logarithm of `predict_proba`, computed from the outputs; parameters as there."""
         outputs = self._outputs(X)
-        if outputs.shape[1] > 1:
-            return outputs - np.logaddexp.reduce(outputs, axis=1, keepdims=True)
-        margin = outputs[:, 0]
-        return -np.column_stack([np.logaddexp(0, margin), np.logaddexp(0, -margin)])
+        if outputs.shape[-1] > 1:
+            return outputs - np.logaddexp.reduce(outputs, axis=-1, keepdims=True)
+        return np.asarray(-np.logaddexp(0, np.concatenate([outputs, -outputs], axis=-1)))
 
 
 class ConvexMLPClassifier(NetworkClassifier, BaseConvexMLP):

@@ -107,7 +107,8 @@ class BaseConvexMLPCV(BaseNetworkEstimator):
         self.scores_ = np.column_stack([outcome.scores for outcome in outcomes])
         best = _best(self.scores_)
         self.alpha_, self.best_score_ = float(self.alphas_[best]), float(self.scores_[best].mean())
-        self._set_fitted(points[best].trained, self.alpha_)
+        best_fit = points[best].trained
+        self._set_fitted(best_fit, best_fit.problem.objective(best_fit.network, self.alpha_))
         self.n_iter_ = sum(result.n_iter for result in self.path_.results)
         complaint = " ".join(part for part in (self._complaint(), self._complaint_of_paths(outcomes)) if part)
         if complaint:

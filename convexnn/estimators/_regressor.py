@@ -27,7 +27,8 @@ class NetworkRegressor(RegressorMixin, BaseNetworkEstimator):
         return data, targets
 
     def _training_data(self, X: FloatArray, y: NDArray[Any], sample_weight: FloatArray) -> TrainingData:
-        targets = y.reshape(len(X), -1)
+        y, sample_weight = self._separate_rows(y, sample_weight)
+        targets = y[:, None] if y.ndim == 1 else y
         loss = get_loss(self.loss, targets.shape[1])
         self._check_options(loss)
         return TrainingData(X, targets, sample_weight, loss)
@@ -45,7 +46,7 @@ class NetworkRegressor(RegressorMixin, BaseNetworkEstimator):
             Of the shape that ``y`` had in `fit`.
         """
         outputs = self._outputs(X)
-        return outputs[:, 0] if self._single_output else outputs
+        return outputs[..., 0] if self._single_output or outputs.ndim > 2 else outputs
 
     def __sklearn_tags__(self) -> Any:
         """Several outputs are accepted."""

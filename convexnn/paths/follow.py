@@ -4,6 +4,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from itertools import count
+from typing import cast
 
 import numpy as np
 
@@ -71,7 +72,7 @@ def follow(
         if settings.verbose:
             print(f"alpha {position:3d} of {len(alphas)}: {alpha:.6g}  {trained.result!r}")
         before = trained
-        point = PathPoint(alpha, trained, trained.network())
+        point = PathPoint(alpha, trained, cast(TwoLayerNetwork, trained.network))
         yield point
         if point.is_last:
             return

@@ -41,7 +41,7 @@ class PathProblem:
     def trained(self, alpha: float, settings: SolverSettings, before: Trained | None) -> Trained:
         """Train at one strength, starting from what was trained before."""
         if self.listed is None:
-            previous = None if before is None else before.network()
+            previous = None if before is None else before.network
             return train(
                 self.data, self.kind, alpha=alpha, settings=settings, random_state=0, previous=previous
             )
@@ -118,7 +118,7 @@ def _adapted(
             raise KeyboardInterrupt
         own = found.problem.choice.patterns
         patterns = own if patterns is None else patterns.union(own)
-        previous = found.network()
+        previous = found.network
     if patterns is None:
         raise ValueError("A path needs at least one alpha. Got none.")
     choice = PatternChoice(patterns, complete=False)

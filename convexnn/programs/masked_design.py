@@ -6,10 +6,10 @@ from functools import cached_property
 import numpy as np
 from scipy import sparse
 
-from convexnn._typing import BoolArray, FloatArray, FloatMatrix, IntArray
+from convexnn._typing import BoolArray, FloatArray, FloatMatrix, IntArray, WordArray
 from convexnn.activations import Activation
-from convexnn.cones import ConeProjector, FreeCoordinateSupport
-from convexnn.patterns import PatternSet
+from convexnn.cones import ConeProjector, FreeCoordinateSupport, Projector
+from convexnn.patterns import PatternSet, pack_bits
 from convexnn.programs._precision import row_norms, times_transposed
 from convexnn.programs.masked_maps import MaskedMaps
 
@@ -19,6 +19,9 @@ _CHUNK = 256
 _EPS = float(np.finfo(np.float64).eps)
 _MAX_PUSHES = 60
 _LONGEST_PUSH = 1e-3
+_ON_BOUNDARY = 1e-9
+# Products of vectors and rows held at a time.
+_PRODUCTS = 1 << 22
 
 
 class MaskedDesign:
@@ -104,7 +107,7 @@ class MaskedDesign:
         return np.where(lengths > 0, lengths, 1.0)
 
     @cached_property
-    def _projector(self) -> ConeProjector:
+    def _projector(self) -> Projector:
         """Projections on the cones, with their memory."""
         return ConeProjector(self.X, self.patterns.bits, self._lengths, self.penalized)
 
@@ -135,10 +138,10 @@ class MaskedDesign:
         return sparse.csc_array(dense.reshape(self.n_samples, self.n_blocks * self.n_features))
 
     def cones(self) -> sparse.csc_array:
-        """Block-diagonal matrix with the rows ``+-x_r`` of each cone, shape (P n K, P d)."""
+        """Block-diagonal matrix with the rows of each cone, ``+-x_r``, shape (P n K, P d)."""
         n, d, n_blocks = len(self.X), self.n_features, self.n_blocks
-        signs = np.where(self.patterns.to_dense(), 1.0, -1.0)
-        data = (signs[:, None, :] * self.X.T).ravel()
+        every = self._projector.rows(np.repeat(np.arange(n_blocks), n), np.tile(np.arange(n), n_blocks))
+        data = every.reshape(n_blocks, n, d).transpose(0, 2, 1).ravel()
         rows = np.arange(n_blocks)[:, None, None] * n + np.arange(n)
         indices = np.broadcast_to(rows, (n_blocks, d, n)).flatten()
         matrix = sparse.csc_array(
@@ -162,12 +165,55 @@ class MaskedDesign:
         inside /= self._lengths
         return inside
 
+    def _rounding(self, vectors: FloatArray, owners: IntArray) -> FloatArray:
+        """Bounds of the errors of `_inside`."""
+        del owners  # The rows differ in their signs only.
+        sizes = np.empty((len(vectors), len(self.X)))
+        times_transposed(np.abs(vectors), np.abs(self.X), sizes)
+        return 4 * self.n_features * _EPS * sizes / self._lengths
+
+    def _parts(self, n_vectors: int) -> list[slice]:
+        """Parts of the vectors whose products with all rows fit in memory."""
+        step = max(1, _PRODUCTS // len(self.X))
+        return [slice(low, low + step) for low in range(0, n_vectors, step)]
+
+    def _own_bits(self, vectors: FloatArray) -> WordArray:
+        """Packed pattern of each vector, of those next to it any one."""
+        products = np.empty((len(vectors), len(self.X)))
+        times_transposed(vectors, self.X, products)
+        return pack_bits(products >= 0)
+
+    def owners(self, vectors: FloatArray) -> IntArray:
+        """Blocks whose cones vectors lie in, up to rounding at the boundary.
+
+        Parameters
+        ----------
+        vectors : ndarray of shape (B, d)
+
+        Returns
+        -------
+        ndarray of int, shape (B,)
+            -1 where no cone has the vector.
+        """
+        owners, every = self.patterns.positions(self._own_bits(vectors)), np.arange(self.n_blocks)
+        for b in np.flatnonzero(owners < 0):
+            allowed = -_ON_BOUNDARY * float(np.linalg.norm(vectors[b]))
+            for part in self._parts(self.n_blocks):
+                copies = np.tile(vectors[b], (every[part].size, 1))
+                found = every[part][self._inside(copies, every[part]).min(axis=1) >= allowed]
+                if found.size:
+                    owners[b] = found[0]
+                    break
+        return owners
+
     def violation(self, blocks: FloatArray) -> float:
         """Largest ``-e_r (x_r . v) / (|x_r| max |v|)`` over rows and blocks, at least 0."""
         vectors, used = self._flat(blocks)
         if not self.constrained or used.size == 0:
             return 0.0
-        deepest = float(self._inside(vectors, used % self.n_blocks).min())
+        owners = used % self.n_blocks
+        parts = self._parts(used.size)
+        deepest = min(float(self._inside(vectors[part], owners[part]).min()) for part in parts)
         return max(0.0, -deepest) / float(np.linalg.norm(vectors, axis=1).max())
 
     def project(self, blocks: FloatArray) -> FloatArray:
@@ -180,12 +226,12 @@ class MaskedDesign:
         vectors, used = self._flat(blocks)
         if not self.constrained or used.size == 0:
             return projected
-        owners = used % self.n_blocks
-        outside = self._inside(vectors, owners).min(axis=1) < 0
-        vectors, used, owners = vectors[outside], used[outside], owners[outside]
-        if used.size:
-            feasible, _, _ = self._projector.project(owners, vectors)
-            projected.reshape(-1, self.n_features)[used] = self._pushed_inside(feasible, owners)
+        owners, flat = used % self.n_blocks, projected.reshape(-1, self.n_features)
+        for part in self._parts(used.size):
+            outside = np.arange(used.size)[part][self._inside(vectors[part], owners[part]).min(axis=1) < 0]
+            if outside.size:
+                feasible, _, _ = self._projector.project(owners[outside], vectors[outside])
+                flat[used[outside]] = self._pushed_inside(feasible, owners[outside])
         return projected
 
     def _pushed_inside(self, vectors: FloatArray, owners: IntArray) -> FloatArray:
@@ -194,11 +240,10 @@ class MaskedDesign:
         Where a cell is so thin that the way inwards is long, a vector within rounding of it stays.
         """
         vectors, sizes = vectors.copy(), np.linalg.norm(vectors, axis=1)
-        rounding = 4 * self.n_features * _EPS * np.abs(self.X, dtype=np.float64).T / self._lengths
         touched = np.zeros((len(vectors), len(self.X)), dtype=np.bool_)
         stays = np.zeros(len(vectors), dtype=np.bool_)
         for attempt in range(_MAX_PUSHES):
-            missing = np.abs(vectors) @ rounding - self._inside(vectors, owners)
+            missing = self._rounding(vectors, owners) - self._inside(vectors, owners)
             short = np.flatnonzero((missing.max(axis=1) > 0) & ~stays)
             if short.size == 0:
                 break
@@ -208,7 +253,8 @@ class MaskedDesign:
                 stays[b] = float(np.linalg.norm(push)) > _LONGEST_PUSH * sizes[b]
                 if not stays[b]:
                     vectors[b] += push
-        inside = self._inside(vectors, owners) + np.where(stays[:, None], np.abs(vectors) @ rounding, 0.0)
+        inside = self._inside(vectors, owners)
+        inside += np.where(stays[:, None], self._rounding(vectors, owners), 0.0)
         return np.where(inside.min(axis=1, keepdims=True) >= 0, vectors, 0.0)
 
     def _inward(self, touched: BoolArray, owner: int) -> FloatArray:
@@ -216,13 +262,13 @@ class MaskedDesign:
 
         The witness of a thin cell gains little in some rows, so that following it would be a long way.
         """
-        pattern = self.patterns.take([owner])
-        signs = np.where(pattern.to_dense()[0, touched], 1.0, -1.0)
-        rows = signs[:, None] * self.X[touched] / self._lengths[touched, None]
+        indices = np.flatnonzero(touched)
+        rows = self._projector.rows(np.full(indices.size, owner), indices)
+        rows /= np.linalg.norm(rows, axis=1, keepdims=True)
         direction = np.asarray(np.linalg.lstsq(rows, np.ones(len(rows)), rcond=None)[0], dtype=np.float64)
         if (rows @ direction).min() > 0.5:
             return direction
-        witness = pattern.generators[0]
+        witness = self.patterns.generators[owner]
         least = max(float((rows @ witness).min()), float(np.finfo(np.float64).tiny))
         return np.asarray(witness / least)
 

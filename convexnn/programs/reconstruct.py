@@ -6,7 +6,7 @@ from typing import cast
 import numpy as np
 
 from convexnn._typing import FloatArray, HiddenBias, IntArray
-from convexnn.networks import ConvNetwork, TwoLayerNetwork
+from convexnn.networks import ConvNetwork, Network, TwoLayerNetwork
 from convexnn.patches import PatchGeometry
 from convexnn.patterns import pack_bits
 from convexnn.programs.masked_design import MaskedDesign
@@ -25,7 +25,7 @@ def network_from_blocks(
     hidden_bias: HiddenBias = "penalized",
     classes: tuple[Hashable, ...] | None = None,
     patches: PatchGeometry | None = None,
-) -> TwoLayerNetwork | ConvNetwork:
+) -> Network:
     """Map a feasible point of the convex program to the network with the same outputs and objective.
 
     A block ``v`` of output ``k`` becomes the neuron ``u = v / sqrt|v|`` with output weight ``+-sqrt|v|``
@@ -99,9 +99,7 @@ def network_from_blocks(
     )
 
 
-def blocks_from_network(
-    program: ConvexProgram, network: TwoLayerNetwork | ConvNetwork
-) -> tuple[FloatArray, FloatArray]:
+def blocks_from_network(program: ConvexProgram, network: Network) -> tuple[FloatArray, FloatArray]:
     """Map a network to a point of the convex program with the same outputs; the inverse of the above.
 
     Each neuron is put into the cone of a listed pattern whose closure contains it; neurons of the same
@@ -196,7 +194,7 @@ def _patterns_of(design: MaskedDesign, deciding: FloatArray) -> IntArray:
     return positions
 
 
-def network_weights(network: TwoLayerNetwork | ConvNetwork) -> FloatArray:
+def network_weights(network: Network) -> FloatArray:
     """Weights of the hidden units, shape (m, d), in the coordinates of the rows that they see."""
     rows = network.hidden_weights.T
     if network.hidden_bias == "none":

@@ -6,7 +6,7 @@ import numpy as np
 from sklearn.utils import check_random_state
 
 from convexnn._typing import RandomState
-from convexnn.networks import ConvNetwork, TwoLayerNetwork
+from convexnn.networks import Network
 from convexnn.patterns import PatternSet
 from convexnn.programs.pattern_choice import PatternChoice, choose_patterns
 from convexnn.programs.reconstruct import network_from_blocks, network_weights
@@ -40,7 +40,7 @@ class TrainingProblem:
         """Return the program at another strength of regularisation, on the same design."""
         return replace(self.program, alpha=float(alpha))
 
-    def network(self, result: SolveResult) -> TwoLayerNetwork | ConvNetwork:
+    def network(self, result: SolveResult) -> Network:
         """Return the network of a solution of the program."""
         return network_from_blocks(
             self.program,
@@ -51,7 +51,7 @@ class TrainingProblem:
             patches=self.kind.patches,
         )
 
-    def objective(self, network: TwoLayerNetwork | ConvNetwork, alpha: float) -> float:
+    def objective(self, network: Network, alpha: float) -> float:
         """Return ``F`` of a network on all samples, recomputed from its weights."""
         data = self.data
         return network.objective(data.X, data.targets, alpha=alpha, loss=data.loss, sample_weight=data.weight)
@@ -74,7 +74,7 @@ def training_problem(
     *,
     alpha: float,
     random_state: RandomState,
-    previous: TwoLayerNetwork | ConvNetwork | None = None,
+    previous: Network | None = None,
 ) -> TrainingProblem | None:
     """Build the program over the patterns of a list, where the option `patterns` is one or can be made one.
 

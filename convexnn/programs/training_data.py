@@ -6,6 +6,7 @@ from typing import Any
 from convexnn._typing import FloatArray, HiddenBias, IntArray
 from convexnn.activations import Activation
 from convexnn.losses import Loss, encode_targets
+from convexnn.networks import Pooling
 from convexnn.patches import PatchGeometry
 from convexnn.patterns import PatternSet
 from convexnn.programs.two_layer import augment
@@ -40,7 +41,7 @@ class TrainingData:
 class NetworkKind:
     """Which networks are trained; fields as the parameters of `convexnn.ConvexMLPRegressor`.
 
-    A convolutional network has the geometry of its patches, and neurons are added up over these.
+    A convolutional network has the geometry of its patches, and a way of pooling over these.
     """
 
     activation: Activation
@@ -48,6 +49,7 @@ class NetworkKind:
     hidden_bias: HiddenBias
     fit_intercept: bool
     patches: PatchGeometry | None = None
+    pooling: Pooling = "average"
 
     @property
     def positions(self) -> int:

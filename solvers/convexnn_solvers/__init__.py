@@ -16,6 +16,7 @@ from convexnn_solvers.program import ConvexProgram, Design, Loss
 from convexnn_solvers.registry import available_solvers
 from convexnn_solvers.result import SolveResult, Status
 from convexnn_solvers.solve import solve
+from convexnn_solvers.spectral import SpectralProgram, solve_spectral
 
 __all__ = [
     "Backend",
@@ -28,8 +29,10 @@ __all__ = [
     "SolverError",
     "SolverNotFoundError",
     "SolverNotInstalledError",
+    "SpectralProgram",
     "Status",
     "UnsupportedProgramError",
     "available_solvers",
     "solve",
+    "solve_spectral",
 ]
