@@ -16,12 +16,15 @@ from convexnn.certificates.exact_dual import check_loss
 from convexnn.certificates.pricing_methods import METHODS, Pricing
 from convexnn.certificates.reading import Subject, read_subject
 from convexnn.certificates.witnesses import gains, local_neurons
+from convexnn.columns import SolverSettings
+from convexnn.columns.convolution import train_convolution
 from convexnn.losses import Loss, get_loss
-from convexnn.networks import TwoLayerNetwork
+from convexnn.networks import ConvNetwork, Network
 from convexnn.patterns import PatternSet
 from convexnn.patterns.witnesses import ResolutionError
 from convexnn.programs import check_bias, layer_program, network_weights
 from convexnn.programs.samples import Samples, check_sample_weight, merge_samples
+from convexnn.programs.training import NetworkKind, TrainingData
 from convexnn_solvers import SolverError, SolveResult, solve
 from convexnn_solvers.result import relative_gap
 
@@ -66,15 +69,16 @@ def certify(
         - a fitted `sklearn.neural_network.MLPRegressor` or `MLPClassifier` with one hidden ReLU layer: its
           ``F`` is ``n_samples`` times its own loss, hidden biases are free;
         - a ``torch.nn.Sequential(Linear, ReLU or LeakyReLU, Linear)``, its weights taken as they are;
-        - a `TwoLayerNetwork`;
+        - a `TwoLayerNetwork` or `ConvNetwork`;
+        - a ``torch.nn.Sequential`` as `ConvNetwork.to_torch` makes, or with a mean over all positions;
         - weights ``(U, a)``, ``(U, b, a)`` or ``(U, b, a, c)``: hidden weights (d, m), hidden biases (m,),
           output weights (m,) or (m, k), output biases (k,), where b and c may be None; the activation is
           ReLU.
-    X : array-like of shape (n_samples, n_features)
-        The training data.
+    X : array-like of shape (n_samples, n_features) or (n_samples, *image_shape)
+        The training data; images with channels last.
     y : array-like of shape (n_samples,) or (n_samples, n_outputs)
         Targets or, for classifiers, labels. Where the object knows no classes: -1 and +1, or class indices
-        for several outputs.
+        for several outputs. Of convolutional networks without pooling one for each position, (n_samples, K).
     alpha : float, optional
         Regularisation strength. Estimators know theirs, other objects do not; what the object knows
         must not be contradicted, here and below.
@@ -128,7 +132,8 @@ def certify(
     began = time.perf_counter()
     if method not in METHODS:
         raise ValueError(f"method must be one of {list(METHODS)}. Got {method!r} instead.")
-    subject = read_subject(network)
+    shape = np.shape(X)[1:]
+    subject = read_subject(network, shape if len(shape) > 1 else None)
     problem, audited = _problem(subject, X, y, alpha, loss, hidden_bias, fit_intercept, sample_weight)
     deadline = math.inf if time_limit is None else began + float(time_limit)
     pricing = Pricing(problem, method)
@@ -153,8 +158,11 @@ def _problem(
     hidden_bias: HiddenBias | None,
     fit_intercept: bool | None,
     sample_weight: ArrayLike | None,
-) -> tuple[CertificationProblem, TwoLayerNetwork]:
-    """Settle what is certified; also the network with the hidden bias counted as settled."""
+) -> tuple[CertificationProblem, Network]:
+    """Settle what is certified; also the network with the hidden bias counted as settled.
+
+    Without pooling a convolutional network is a dense one on the patches.
+    """
     network = subject.network
     strength = _settled("alpha", subject.alpha, None if alpha is None else float(alpha), None)
     if strength is None:
@@ -180,13 +188,29 @@ def _problem(
     data = np.asarray(X, dtype=np.float64)
     network.outputs(data)  # checks the shape and that all is finite
     targets = network.encoded_targets(chosen, y)
+    weight = check_sample_weight(sample_weight, len(data))
+    patches, pooling = None, None
+    if isinstance(network, ConvNetwork):
+        data = data.reshape(len(data), -1)
+        patches, pooling = network.geometry, network.pooling
+        if network.pooling is None:
+            data, weight = patches.rows(data), np.repeat(weight, patches.n_positions)
+            network, patches = network.on_patches(), None
     if len(targets) != len(data):
         raise ValueError(f"y must have as many samples as X, {len(data)}. Got {len(targets)} instead.")
-    weight = check_sample_weight(sample_weight, len(data))
     if subject.class_weight is not None:
-        weight = weight * compute_sample_weight(subject.class_weight, np.asarray(y))
+        weight = weight * compute_sample_weight(subject.class_weight, np.ravel(y))
     problem = CertificationProblem(
-        data, targets, weight, chosen, strength, network.activation, bias, intercept
+        data,
+        targets,
+        weight,
+        chosen,
+        strength * subject.alpha_factor,
+        network.activation,
+        bias,
+        intercept,
+        patches,
+        pooling,
     )
     check_loss(problem)
     return problem, network
@@ -218,7 +242,7 @@ def _spread(problem: CertificationProblem, theta: FloatArray) -> FloatArray:
 def _improved_bounds(
     problem: CertificationProblem,
     pricing: Pricing,
-    network: TwoLayerNetwork,
+    network: Network,
     certificate: Certificate,
     tol: float,
     deadline: float,
@@ -229,6 +253,8 @@ def _improved_bounds(
     these programs towards the best dual point. Local ascents look for the patterns that are missing; a dual
     point is priced where they find none.
     """
+    if problem.pooling == "weighted":
+        return _retrained(problem, pricing, network, tol, deadline)
     frame = _Frame(problem)
     neurons = np.vstack([network_weights(network), local_neurons(problem, gradient_guess(problem, network))])
     patterns = frame.extended(None, neurons)
@@ -253,6 +279,31 @@ def _improved_bounds(
                 break
         patterns = larger
     return best
+
+
+def _retrained(
+    problem: CertificationProblem, pricing: Pricing, network: Network, tol: float, deadline: float
+) -> list[Bound]:
+    """Train a network with weighted pooling from this one, for half of the time, and return its bound."""
+    left = _SOLVER_SECONDS if math.isinf(deadline) else _halfway(deadline) - time.perf_counter()
+    kind = NetworkKind(
+        problem.activation,
+        "auto",
+        problem.hidden_bias,
+        problem.fit_intercept,
+        problem.patches,
+        problem.pooling,
+    )
+    trained = train_convolution(
+        TrainingData(problem.X, problem.targets, problem.sample_weight, problem.loss),
+        kind,
+        alpha=problem.alpha,
+        settings=SolverSettings(tol=max(_FINEST, tol), time_limit=max(1e-3, left)),
+        random_state=0,
+        previous=network if isinstance(network, ConvNetwork) and network.n_neurons else None,
+    )
+    theta = _spread(problem, trained.result.dual_point)
+    return [bound_from(problem, pricing, theta, "retrained network", deadline)]
 
 
 def _halfway(deadline: float) -> float:
@@ -290,7 +341,7 @@ class _Frame:
             slopes = neurons[:, :-1]
             neurons = np.column_stack([self.scale * slopes, neurons[:, -1] + slopes @ self.centre[:-1]])
         try:
-            found = PatternSet.from_weights(self.layer.rows, neurons)
+            found = self.layer.patterns(neurons)
         except ResolutionError:  # nothing can be trained on cells that float64 does not resolve
             return patterns
         return found if patterns is None else patterns.union(found)

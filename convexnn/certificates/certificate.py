@@ -4,7 +4,7 @@ import math
 from dataclasses import dataclass
 
 from convexnn._typing import FloatArray
-from convexnn.networks import TwoLayerNetwork
+from convexnn.networks import Network
 
 __all__ = ["Certificate", "Witness"]
 
@@ -23,7 +23,7 @@ class Witness:
         ``a`` of the neuron.
     objective : float
         ``F`` of `network`, recomputed from its weights.
-    network : TwoLayerNetwork
+    network : TwoLayerNetwork or ConvNetwork
         The network with the neuron added.
     """
 
@@ -31,7 +31,7 @@ class Witness:
     bias: float
     output_weights: FloatArray
     objective: float
-    network: TwoLayerNetwork
+    network: Network
 
     def __repr__(self) -> str:
         """Return the figures that matter in one line."""

@@ -42,7 +42,7 @@ from convexnn.certificates.exact_dual import check_loss, dual_lower_bound, exact
 from convexnn.certificates.pricing_methods import Price, Pricing
 from convexnn.certificates.problem import CertificationProblem
 from convexnn.certificates.witnesses import find_witness
-from convexnn.networks import TwoLayerNetwork
+from convexnn.networks import Network
 from convexnn_solvers.dual import dual_value, into_domain
 
 __all__ = ["Bound", "best_bound", "bound_from", "certify_network", "gradient_guess"]
@@ -67,7 +67,7 @@ class Bound:
 
 def certify_network(
     problem: CertificationProblem,
-    network: TwoLayerNetwork,
+    network: Network,
     *,
     guesses: Sequence[tuple[str, FloatArray]] = (),
     method: str = "auto",
@@ -78,7 +78,7 @@ def certify_network(
     Parameters
     ----------
     problem : CertificationProblem
-    network : TwoLayerNetwork
+    network : TwoLayerNetwork or ConvNetwork
         With the activation and the hidden bias of the problem.
     guesses : sequence of (str, ndarray of shape (n, K))
         Dual points to try beside the gradient's, with the sign of ``-gradient``, and where they come from.
@@ -98,7 +98,7 @@ def certify_network(
     return assemble(problem, network, bounds)
 
 
-def assemble(problem: CertificationProblem, network: TwoLayerNetwork, bounds: Sequence[Bound]) -> Certificate:
+def assemble(problem: CertificationProblem, network: Network, bounds: Sequence[Bound]) -> Certificate:
     """Make a certificate of the best of several bounds, the first of which is the gradient's."""
     best = best_bound(bounds)
     objective = network.objective(
@@ -130,7 +130,7 @@ def best_bound(bounds: Sequence[Bound]) -> Bound:
     return max(bounds, key=lambda bound: bound.value)
 
 
-def gradient_guess(problem: CertificationProblem, network: TwoLayerNetwork) -> FloatArray:
+def gradient_guess(problem: CertificationProblem, network: Network) -> FloatArray:
     """Return ``-gradient`` of the loss at the network's outputs, with the best intercept where one exists.
 
     The best intercept makes the gradient of a smooth loss sum to zero, whatever the network's own one is.

@@ -17,7 +17,7 @@ they sum to zero where those of ``theta`` do.
 
 import math
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from importlib import import_module
 from typing import Any, Protocol, cast
@@ -29,6 +29,7 @@ from convexnn.certificates.exact_dual import exact_sums
 from convexnn.certificates.problem import CertificationProblem
 from convexnn.losses import Softmax
 from convexnn.pricing.bounds import SupportBounds
+from convexnn.pricing.hidden_layer import GroupedLayer
 
 __all__ = ["METHODS", "Price", "Pricing"]
 
@@ -131,6 +132,10 @@ class Pricing:
         Price
         """
         K = theta.shape[1]
+        layer = self.problem.layer
+        if isinstance(layer, GroupedLayer):
+            bounds, name = self._grouped(layer, theta, threshold, deadline)
+            return Price(bounds.upper, bounds.lower, bounds.weights[None], name, bounds.complete)
         if K == 1:
             bounds, name = self._price(theta[:, 0], threshold, deadline)
             neurons = bounds.weights[None]
@@ -201,6 +206,32 @@ class Pricing:
             ),
             name,
         )
+
+    def _grouped(
+        self, layer: GroupedLayer, theta: FloatArray, threshold: float, deadline: float
+    ) -> tuple[SupportBounds, str]:
+        """Bound the gain of all outputs together."""
+        gain, phi = layer.grouped(theta), self.problem.activation
+        size = float(np.abs(theta).sum(axis=1) @ self.problem.reach)
+        error = 4 * _EPS * (len(layer.rows) + 8) * (abs(phi.on) + abs(phi.off)) * size
+        if phi.on == phi.off:
+            left, values, right = np.linalg.svd(gain.linear, full_matrices=False)
+            del left
+            upper = float(values[0]) * (1 + 16 * max(gain.linear.shape) * _EPS) + error
+            return SupportBounds(float(values[0]), upper, right[0], 1.0, 0, True), "closed form"
+        if self.method not in ("auto", "branch_and_bound", "closed_form"):
+            raise ValueError(
+                f"method={self.method!r} is not for pooling={self.problem.pooling!r}. "
+                "Choose 'auto', 'branch_and_bound' or 'closed_form'."
+            )
+        if self.method == "closed_form" or (self.method == "auto" and layer.n_weights > _LARGEST_RANK):
+            found, values = layer.maxima(theta[:, 0], np.empty((0, layer.n_weights)))
+            return SupportBounds(
+                float(np.abs(values[0])), gain.bound + error, found[0], 1.0, 0, True
+            ), "closed form"
+        seconds = min(deadline, time.perf_counter() + _AUTO_SECONDS) if self.method == "auto" else deadline
+        bounds = layer.bounds(theta, threshold=threshold, time_limit=_left(seconds))
+        return replace(bounds, upper=bounds.upper + error), "branch and bound"
 
     def _search(
         self, rows: FloatArray, t: FloatArray, arguments: dict[str, Any], deadline: float

@@ -8,8 +8,9 @@ import numpy as np
 from convexnn._typing import BoolArray, FloatArray, HiddenBias
 from convexnn.activations import Activation
 from convexnn.losses import Loss
+from convexnn.networks import Pooling
 from convexnn.patches import PatchGeometry
-from convexnn.pricing.hidden_layer import HiddenLayer
+from convexnn.pricing.hidden_layer import HiddenLayer, MaxLayer, hidden_layer
 
 __all__ = ["CertificationProblem"]
 
@@ -34,7 +35,9 @@ class CertificationProblem:
         "free" goes with an intercept only.
     fit_intercept : bool
     patches : PatchGeometry, optional
-        Of a convolutional network, whose neurons are added up over the positions.
+        Of a convolutional network.
+    pooling : {"average", "max", "weighted"}
+        Over the patches.
     """
 
     X: FloatArray
@@ -46,6 +49,7 @@ class CertificationProblem:
     hidden_bias: HiddenBias
     fit_intercept: bool
     patches: PatchGeometry | None = None
+    pooling: Pooling = "average"
 
     @cached_property
     def layer(self) -> HiddenLayer:
@@ -60,7 +64,7 @@ class CertificationProblem:
             rows = np.hstack([self.X, np.ones((len(self.X), 1))])
         penalized = np.ones(rows.shape[1], dtype=np.bool_)
         penalized[-1] = self.hidden_bias != "free"
-        return HiddenLayer(rows, positions, self.activation, penalized)
+        return hidden_layer(rows, positions, self.activation, penalized, self.pooling)
 
     @property
     def penalized(self) -> BoolArray:
@@ -69,10 +73,11 @@ class CertificationProblem:
 
     @cached_property
     def reach(self) -> FloatArray:
-        """Largest ``sum_k |x_ik . u|`` that counts, rounded up, shape (n,).
+        """What ``|layer(u)_i|`` is at most where it counts, rounded up, shape (n,).
 
-        It is ``sum_k |x~_ik|``. With a free bias only biases at kinks ``-x_j . w`` count for points that sum
-        to zero, which gives ``max_j |x_ik - x_j|``, at most the sum of the distances from the centre.
+        It is ``sum_k |x~_ik|``, for max pooling ``max_k |x~_ik|``. With a free bias only biases at kinks
+        ``-x_j . w`` count for points that sum to zero, which gives ``max_j |x_ik - x_j|``, at most the sum of
+        the distances from the centre.
         """
         rows = self.layer.rows
         if self.hidden_bias != "free":
@@ -83,4 +88,6 @@ class CertificationProblem:
             size = np.linalg.norm(slopes, axis=1)
             reach = away + away.max() + 1e-14 * (size + size.max())
         rounding = 1 + 1e-12 + self.layer.positions * np.finfo(np.float64).eps
-        return np.asarray(reach.reshape(len(self.X), -1).sum(axis=1) * rounding)
+        by_sample = reach.reshape(len(self.X), -1)
+        largest = by_sample.max(axis=1) if isinstance(self.layer, MaxLayer) else by_sample.sum(axis=1)
+        return np.asarray(largest * rounding)

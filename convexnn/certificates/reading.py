@@ -8,14 +8,15 @@ import numpy as np
 
 from convexnn._typing import FloatArray, HiddenBias
 from convexnn.losses import Loss
-from convexnn.networks import TwoLayerNetwork
+from convexnn.networks import ConvNetwork, Network, TwoLayerNetwork
 
 __all__ = ["Subject", "read_subject"]
 
 _WANTED = (
     "a fitted estimator of convexnn, a fitted MLPRegressor or MLPClassifier, a torch.nn.Sequential(Linear, "
-    "ReLU or LeakyReLU, Linear), a TwoLayerNetwork, or a tuple of arrays: (hidden, output), (hidden, "
-    "hidden bias, output) or (hidden, hidden bias, output, output bias)"
+    "ReLU or LeakyReLU, Linear), the torch form of a ConvNetwork, a TwoLayerNetwork, a ConvNetwork, or a "
+    "tuple of arrays: (hidden, output), (hidden, hidden bias, output) or (hidden, hidden bias, output, "
+    "output bias)"
 )
 
 
@@ -25,7 +26,7 @@ class Subject:
 
     Attributes
     ----------
-    network : TwoLayerNetwork
+    network : TwoLayerNetwork or ConvNetwork
     alpha : float or None
     loss : str, Loss or None
     hidden_bias : {"penalized", "free", "none"} or None
@@ -34,24 +35,30 @@ class Subject:
         Of an estimator; multiplies the sample weights.
     dual_point : ndarray or None
         Of the estimator's own program, over its distinct samples.
+    alpha_factor : float
+        What ``alpha`` is multiplied by: K for a torch module that takes the mean of K patches, which is the
+        same problem as that of their sum.
     """
 
-    network: TwoLayerNetwork
+    network: Network
     alpha: float | None = None
     loss: str | Loss | None = None
     hidden_bias: HiddenBias | None = None
     fit_intercept: bool | None = None
     class_weight: Any = None
     dual_point: FloatArray | None = None
+    alpha_factor: float = 1.0
 
 
-def read_subject(network: Any) -> Subject:
+def read_subject(network: Any, image_shape: tuple[int, ...] | None = None) -> Subject:
     """Read any of the accepted objects.
 
     Parameters
     ----------
     network : object
         See `convexnn.certify`.
+    image_shape : tuple of int, optional
+        ``(height, width, channels)`` or ``(length, channels)``, for torch modules with a convolution.
 
     Returns
     -------
@@ -62,11 +69,13 @@ def read_subject(network: Any) -> Subject:
     ValueError, TypeError
         If the object is another one, is not fitted, or has a gated activation or layers of other kinds.
     """
-    if isinstance(network, TwoLayerNetwork):
+    if isinstance(network, TwoLayerNetwork | ConvNetwork):
         subject = Subject(network, hidden_bias=network.hidden_bias)
     elif isinstance(network, tuple):
         subject = _read_arrays(network)
     elif _is_torch(network):
+        if any(type(part).__name__.startswith("Conv") for part in network.children()):
+            return _read_convolution(network, image_shape)
         read = TwoLayerNetwork.from_torch(network)
         first, _, last = network
         says_none: HiddenBias | None = "none" if first.bias is None else None
@@ -89,6 +98,23 @@ def read_subject(network: Any) -> Subject:
 def _is_torch(network: Any) -> bool:
     torch = sys.modules.get("torch")
     return torch is not None and isinstance(network, torch.nn.Module)
+
+
+def _read_convolution(module: Any, image_shape: tuple[int, ...] | None) -> Subject:
+    if image_shape is None:
+        raise ValueError(
+            "certify needs samples of shape (n_samples, height, width, channels) or (n_samples, length, "
+            "channels) for a torch module with a convolution. Got flat ones; reshape X."
+        )
+    network, factor = ConvNetwork.from_torch(module, image_shape)
+    parts = list(module.children())
+    convolution = next(part for part in parts if type(part).__name__.startswith("Conv"))
+    return Subject(
+        network,
+        hidden_bias="none" if convolution.bias is None else None,
+        fit_intercept=parts[-1].bias is not None,
+        alpha_factor=factor,
+    )
 
 
 def _read_arrays(arrays: tuple[Any, ...]) -> Subject:
@@ -122,7 +148,7 @@ def _read_arrays(arrays: tuple[Any, ...]) -> Subject:
 
 def _read_own(estimator: Any) -> Subject:
     network = getattr(estimator, "network_", None)
-    if not isinstance(network, TwoLayerNetwork):
+    if not isinstance(network, TwoLayerNetwork | ConvNetwork):
         raise ValueError(
             f"certify needs a fitted estimator with one hidden layer. Got {type(estimator).__name__} without "
             "network_; call fit first."

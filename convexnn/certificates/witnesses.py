@@ -1,14 +1,12 @@
 """Neurons whose addition improves a network."""
 
-from dataclasses import replace
-
 import numpy as np
 from scipy.optimize import minimize_scalar
 
 from convexnn._typing import FloatArray
 from convexnn.certificates.certificate import Witness
 from convexnn.certificates.problem import CertificationProblem
-from convexnn.networks import TwoLayerNetwork
+from convexnn.networks import Network
 
 __all__ = ["find_witness", "gains", "local_neurons"]
 
@@ -17,7 +15,7 @@ _N_STARTS = 48
 
 
 def find_witness(
-    problem: CertificationProblem, network: TwoLayerNetwork, neurons: FloatArray, objective: float
+    problem: CertificationProblem, network: Network, neurons: FloatArray, objective: float
 ) -> Witness | None:
     """Return the best addition of one neuron that was found, or None if none lowers the objective.
 
@@ -28,7 +26,7 @@ def find_witness(
     Parameters
     ----------
     problem : CertificationProblem
-    network : TwoLayerNetwork
+    network : TwoLayerNetwork or ConvNetwork
     neurons : ndarray of shape (m, d)
         Weights to try, in the coordinates of the layer's rows; local ascents add more.
     objective : float
@@ -44,14 +42,14 @@ def find_witness(
     candidates = np.vstack([neurons, local_neurons(problem, theta)])
     norms = np.linalg.norm(candidates[:, problem.penalized], axis=1)
     candidates = candidates[norms > 0] / norms[norms > 0, None]
-    layers = problem.layer.outputs(candidates)
-    gains = theta.T @ layers
-    size = np.linalg.norm(gains, axis=0)
+    responses = problem.layer.responses(candidates)
+    gains = np.einsum("nq,nrm->mrq", theta, responses, optimize=True)
+    size = np.linalg.norm(gains, axis=(1, 2))
     order = np.argsort(-size)[:_MOST_TRIED]
     best: Witness | None = None
     for j in order[size[order] > problem.alpha]:
-        direction = gains[:, j] / size[j]
-        amount = _best_amount(problem, outputs, np.outer(layers[:, j], direction))
+        direction = gains[j] / size[j]
+        amount = _best_amount(problem, outputs, responses[:, :, j] @ direction)
         found = _with_neuron(problem, network, candidates[j], direction, amount)
         if found.objective < (objective if best is None else best.objective):
             best = found
@@ -59,7 +57,7 @@ def find_witness(
 
 
 def gains(problem: CertificationProblem, theta: FloatArray, neurons: FloatArray) -> FloatArray:
-    """Return ``|theta_k . phi(X~ u)| / |u|`` for each neuron and output.
+    """Return ``|theta_k . layer(u)| / |u|`` for each neuron and output.
 
     Parameters
     ----------
@@ -74,7 +72,8 @@ def gains(problem: CertificationProblem, theta: FloatArray, neurons: FloatArray)
         Zero for neurons of norm zero.
     """
     norms = np.linalg.norm(neurons[:, problem.penalized], axis=1)
-    size = np.abs(problem.layer.outputs(neurons).T @ theta)
+    found = np.einsum("nq,nrm->mrq", theta, problem.layer.responses(neurons), optimize=True)
+    size = np.linalg.norm(found, axis=1)
     return np.asarray(np.divide(size, norms[:, None], out=np.zeros_like(size), where=norms[:, None] > 0))
 
 
@@ -124,7 +123,7 @@ def _best_amount(problem: CertificationProblem, outputs: FloatArray, change: Flo
 
 def _with_neuron(
     problem: CertificationProblem,
-    network: TwoLayerNetwork,
+    network: Network,
     unit: FloatArray,
     direction: FloatArray,
     amount: float,
@@ -133,13 +132,8 @@ def _with_neuron(
     root = np.sqrt(amount)
     weights = root * (unit if problem.hidden_bias == "none" else unit[:-1])
     bias = 0.0 if problem.hidden_bias == "none" else float(root * unit[-1])
-    output_weights = root * direction
-    larger = replace(
-        network,
-        hidden_weights=np.column_stack([network.hidden_weights, weights]),
-        hidden_biases=np.append(network.hidden_biases, bias),
-        output_weights=np.vstack([network.output_weights, output_weights]),
-    )
+    output_weights = root * (direction if network.output_weights.ndim == 3 else direction[0])
+    larger = network.with_neuron(weights, bias, output_weights)
     objective = larger.objective(
         problem.X,
         problem.targets,

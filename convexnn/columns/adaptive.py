@@ -19,10 +19,12 @@ import numpy as np
 
 from convexnn._typing import FloatArray, RandomState
 from convexnn.columns.ascent import Candidates, best_candidates
-from convexnn.columns.descent import Descent, Neurons, Objective, merged, random_neurons
+from convexnn.columns.descent import Descent
+from convexnn.columns.objective import Neurons, Objective, merged, random_neurons
 from convexnn.columns.rounded_losses import without_kinks
 from convexnn.networks import Network
 from convexnn.patterns import PatternSet
+from convexnn.pricing.hidden_layer import HiddenLayer
 from convexnn.programs import blocks_from_weights, network_weights
 from convexnn.programs.pattern_choice import PatternChoice
 from convexnn.programs.restricted import RestrictedPrograms
@@ -178,15 +180,12 @@ class _Search:
         self.programs = programs = RestrictedPrograms.of(data, kind, alpha)
         self.loss = data.loss
         self.objective = Objective(
-            programs.layer.rows,
+            programs.layer,
             programs.samples.targets,
             programs.samples.weight,
             data.loss,
             alpha,
-            kind.activation,
-            programs.layer.penalized,
             kind.fit_intercept,
-            kind.positions,
         )
         self.until = math.inf if limits.time_limit is None else time.perf_counter() + limits.time_limit
         self.descent: Descent | None = None
@@ -238,20 +237,20 @@ class _Search:
 
     def _starts(self, rng: np.random.Generator, n_starts: int) -> FloatArray:
         """Draw Gaussian directions, as long in one coordinate of the data as in another."""
-        scale = np.sqrt(np.mean(self.objective.X**2, axis=0))
+        scale = np.sqrt(np.mean(self.objective.rows**2, axis=0))
         return rng.standard_normal((n_starts, len(scale))) / np.where(scale > 0, scale, 1.0)
 
     def _first_round(self, previous: Neurons | None) -> _Round:
         """Return the program over the patterns of descent and previous network, from the better one."""
         known = [self.objective.empty()]
         if self.descent is not None:
-            known.append(_resolved(self.objective.X, merged(self.objective, self.descent.best)))
+            known.append(_resolved(self.objective.layer, merged(self.objective, self.descent.best)))
         if previous is not None:
-            known.append(_resolved(self.objective.X, previous))
+            known.append(_resolved(self.objective.layer, previous))
         weights = np.vstack([neurons.weights for neurons in known])
         if not len(weights):
-            weights = np.ones((1, self.objective.X.shape[1]))
-        patterns = PatternSet.from_weights(self.objective.X, weights)
+            weights = np.ones((1, self.objective.rows.shape[1]))
+        patterns = self.objective.layer.patterns(weights)
         program = self.programs.program(patterns)
         best = min(known, key=self.objective.value)
         amounts = np.zeros((len(best), len(best.intercept)))
@@ -339,18 +338,18 @@ class _Search:
 
     def _with_candidates(self, task: _Round, result: SolveResult, candidates: Candidates) -> _Round:
         """Drop patterns that are not used, add those of the candidates, and start from the result."""
-        entering = _resolved(self.objective.X, candidates.neurons)
+        entering = _resolved(self.objective.layer, candidates.neurons)
         patterns, start = self.programs.grown(task.program, result, entering.weights)
         return _Round(patterns, self.programs.program(patterns), start)
 
 
-def _resolved(X: FloatArray, neurons: Neurons) -> Neurons:
+def _resolved(layer: HiddenLayer, neurons: Neurons) -> Neurons:
     """Drop neurons next to cells thinner than float64 resolves."""
     try:
-        PatternSet.from_weights(X, neurons.weights)
+        layer.patterns(neurons.weights)
     except RuntimeError:
         parts = [neurons.take(np.array([j])) for j in range(len(neurons))]
-        kept = [j for j, part in enumerate(parts) if len(parts) > 1 and len(_resolved(X, part))]
+        kept = [j for j, part in enumerate(parts) if len(parts) > 1 and len(_resolved(layer, part))]
         return neurons.take(np.array(kept, dtype=np.intp))
     return neurons
 
@@ -362,9 +361,9 @@ def _fall(values: list[float], n_rounds: int) -> float:
 
 def _width(objective: Objective, wanted: int) -> int:
     """Return a number of neurons, at most that wanted, for which a Newton step is not too much work."""
-    n, d = min(objective.n_samples, 2 * _SAMPLE), objective.X.shape[1]
+    n, d = min(objective.n_samples, 2 * _SAMPLE), objective.rows.shape[1]
     n_outputs = int(objective.targets.shape[1])
-    width = min(wanted, max(_FEWEST // n_outputs, _LAYER_ENTRIES // (len(objective.X) * n_outputs)))
+    width = min(wanted, max(_FEWEST // n_outputs, _LAYER_ENTRIES // (len(objective.rows) * n_outputs)))
     while width > _FEWEST and n_outputs * n * width * d * min(n, width * d) > _STEP_OPERATIONS:
         width = int(0.8 * width)
     return int(width * n_outputs)

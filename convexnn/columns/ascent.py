@@ -14,7 +14,7 @@ import numpy as np
 
 from convexnn._jit import kernel
 from convexnn._typing import FloatArray, IntArray
-from convexnn.columns.descent import Neurons, Objective
+from convexnn.columns.objective import Neurons, Objective
 
 __all__ = ["Candidates", "best_candidates"]
 
@@ -77,6 +77,8 @@ def best_candidates(
     Candidates
         Prices are those of the neurons as they are, not rounded off.
     """
+    if objective.layer.selects:
+        return _selected_candidates(objective, theta, starts, near, floor, n_best)
     n_outputs = theta.shape[1]
     numbers = np.arange(2 * n_outputs * len(starts))
     signs = np.where(numbers % 2 == 0, 1.0, -1.0)
@@ -93,6 +95,22 @@ def best_candidates(
     chosen = _distinct(objective, directions, signs, outputs, prices, floor, n_best, _SAME)
     found = Neurons(climb.normalised(directions[chosen]), signs[chosen], outputs[chosen], near.intercept)
     return Candidates(found, prices[chosen])
+
+
+def _selected_candidates(
+    objective: Objective, theta: FloatArray, starts: FloatArray, near: Neurons, floor: float, n_best: int
+) -> Candidates:
+    """Find the same for a layer that selects rows, by the fixed-point map alone."""
+    found = []
+    for k in range(theta.shape[1]):
+        first = np.vstack([starts, near.weights[near.outputs == k]])
+        weights, values = objective.layer.maxima(theta[:, k], first, n_starts=len(starts))
+        found.append((weights, values, np.full(len(values), k)))
+    directions, values, outputs = (np.concatenate(parts) for parts in zip(*found, strict=True))
+    signs, prices = np.where(values < 0, -1.0, 1.0), np.abs(values)
+    chosen = _distinct(objective, directions, signs, outputs, prices, floor, n_best, _SAME)
+    neurons = Neurons(directions[chosen], signs[chosen], outputs[chosen], near.intercept)
+    return Candidates(neurons, prices[chosen])
 
 
 class _Climb:
@@ -113,10 +131,10 @@ class _Climb:
     def prices(self, directions: FloatArray, signs: FloatArray, outputs: IntArray) -> FloatArray:
         """Price of each direction; 0 where it has no penalised part beyond rounding."""
         objective, prices = self.objective, np.zeros(len(directions))
-        step = max(1, _ENTRIES // len(objective.X))
+        step = max(1, _ENTRIES // len(objective.rows))
         for low in range(0, len(directions), step):
             part = slice(low, low + step)
-            hidden = objective.activation(directions[part] @ objective.X.T)
+            hidden = objective.activation(directions[part] @ objective.rows.T)
             prices[part] = signs[part] * (hidden * self._pulls[outputs[part]]).sum(axis=1)
         norms = objective.norms(directions)
         proper = norms > np.sqrt(_NEGLIGIBLE) * np.linalg.norm(directions, axis=1)
@@ -127,7 +145,7 @@ class _Climb:
     ) -> FloatArray:
         """Ascend from each direction; where the last is not better than the first, the first."""
         ends = directions.copy()
-        step = max(1, _ENTRIES // len(self.objective.X))
+        step = max(1, _ENTRIES // len(self.objective.rows))
         for low in range(0, len(directions), step):
             part = slice(low, low + step)
             current, within = self.normalised(directions[part]), width
@@ -141,7 +159,7 @@ class _Climb:
     def _step(self, directions: FloatArray, signs: FloatArray, outputs: IntArray, width: float) -> FloatArray:
         """Take Newton steps on the rounded price, halved until it does not fall."""
         objective = self.objective
-        X, penalized = objective.X, objective.penalized
+        X, penalized = objective.rows, objective.penalized
         reach = width * np.linalg.norm(directions, axis=1)
         products = directions @ X.T
         pulled = np.empty_like(products)
@@ -297,7 +315,7 @@ def _distinct(
     cosine: float,
 ) -> IntArray:
     """Return indices of the largest prices above `floor`, without directions close to a better one."""
-    units = directions * np.sqrt(np.mean(objective.X**2, axis=0))
+    units = directions * np.sqrt(np.mean(objective.rows**2, axis=0))
     units /= np.maximum(np.linalg.norm(units, axis=1), _TINY)[:, None]
     kept: list[int] = []
     for j in np.argsort(-prices, kind="stable").tolist():

@@ -10,7 +10,7 @@ from convexnn._typing import FloatArray, RandomState
 from convexnn.activations import ACTIVATIONS
 from convexnn.columns.training import SolverSettings, Trained, train
 from convexnn.columns.weighted import weighted_training
-from convexnn.networks import ConvNetwork, TwoLayerNetwork
+from convexnn.networks import ConvNetwork
 from convexnn.patches import PatchGeometry
 from convexnn.patterns import PatternSet
 from convexnn.patterns.witnesses import ResolutionError
@@ -160,24 +160,13 @@ def _separable(
     """Without pooling: a dense network on the patches, with a target for each."""
     geometry = _geometry(kind)
     rows = replace(data, X=geometry.rows(data.X))
-    dense = None
-    if previous is not None:
-        dense = TwoLayerNetwork(
-            previous.hidden_weights,
-            previous.hidden_biases,
-            previous.output_weights,
-            previous.output_biases,
-            previous.activation,
-            previous.hidden_bias,
-            classes=previous.classes,
-        )
     trained = train(
         rows,
         replace(kind, patches=None),
         alpha=alpha,
         settings=settings,
         random_state=random_state,
-        previous=dense,
+        previous=None if previous is None else previous.on_patches(),
     )
     found = trained.network
     weights, biases = found.hidden_weights, found.hidden_biases

@@ -11,21 +11,16 @@ the Gauss-Newton one with the curvature of the norms and of such kinks. Wide rou
 better optima.
 """
 
-import math
 import time
-from dataclasses import dataclass, replace
-from functools import cached_property
+from dataclasses import replace
 
 import numpy as np
 from scipy.linalg import LinAlgError, cho_factor, cho_solve, solve_triangular
 
-from convexnn._jit import kernel
-from convexnn._typing import BoolArray, FloatArray, IntArray
-from convexnn.activations import Activation
-from convexnn.losses import Loss
-from convexnn.patterns import pack_bits
+from convexnn._typing import FloatArray, IntArray
+from convexnn.columns.objective import Neurons, Objective, selected
 
-__all__ = ["Descent", "Neurons", "Objective", "merged", "random_neurons"]
+__all__ = ["Descent"]
 
 # Widths within which kinks are rounded off, relative to the norms of row and neuron.
 _FIRST_WIDTH, _LEAST_WIDTH, _NARROWING = 0.3, 1e-3, 0.3
@@ -36,232 +31,9 @@ _INTERCEPT_DAMPING, _LEAST_SHARE = 1e-6, 1e-12
 # Line searches: sufficient decrease, halvings, a step so short that the damping grows.
 _SUFFICIENT, _MAX_HALVINGS, _SHORT = 1e-4, 7, 0.2
 _VANISHED = 1e-7
-# Of a loss, relative to its largest: where all samples are on straight pieces a step needs some length.
-_LEAST_CURVATURE = 1e-6
-_FIRST_SHARE = 0.2
 # Rows at a time, and entries of a batch of whitened data.
 _CHUNK, _ENTRIES = 2048, 4_000_000
 _TINY = float(np.finfo(np.float64).tiny)
-
-
-@dataclass(frozen=True, eq=False)
-class Neurons:
-    """A network with balanced weights: neuron ``j`` adds ``signs[j] phi(X weights[j])`` to one output.
-
-    Attributes
-    ----------
-    weights : ndarray of shape (m, d)
-    signs : ndarray of shape (m,)
-        Of -1 and 1.
-    outputs : ndarray of int, shape (m,)
-    intercept : ndarray of shape (K,)
-    """
-
-    weights: FloatArray
-    signs: FloatArray
-    outputs: IntArray
-    intercept: FloatArray
-
-    def __len__(self) -> int:
-        """Return the number of neurons."""
-        return len(self.weights)
-
-    def take(self, which: IntArray | BoolArray) -> "Neurons":
-        """Return some of the neurons."""
-        return replace(
-            self, weights=self.weights[which], signs=self.signs[which], outputs=self.outputs[which]
-        )
-
-    def joined(self, other: "Neurons") -> "Neurons":
-        """Return the neurons of both, with the intercept of this one."""
-        return Neurons(
-            np.vstack([self.weights, other.weights]),
-            np.concatenate([self.signs, other.signs]),
-            np.concatenate([self.outputs, other.outputs]),
-            self.intercept,
-        )
-
-
-@dataclass(frozen=True, eq=False)
-class Objective:
-    """Data of the objective.
-
-    Attributes
-    ----------
-    X : ndarray of shape (n P, d)
-        Rows as the hidden layer sees them, P of them for each sample, over which it is added up.
-    targets : ndarray of shape (n, K)
-    weight : ndarray of shape (n,)
-    loss : Loss
-        Smooth, for descents.
-    alpha : float
-    activation : Activation
-        Not gated.
-    penalized : ndarray of bool, shape (d,)
-    fit_intercept : bool
-    positions : int
-        P.
-    """
-
-    X: FloatArray
-    targets: FloatArray
-    weight: FloatArray
-    loss: Loss
-    alpha: float
-    activation: Activation
-    penalized: BoolArray
-    fit_intercept: bool
-    positions: int = 1
-
-    @property
-    def n_samples(self) -> int:
-        """Number of samples."""
-        return len(self.targets)
-
-    def on_rows(self, values: FloatArray) -> FloatArray:
-        """Repeat what belongs to the samples, (n, ...), for each of their rows."""
-        return values if self.positions == 1 else np.repeat(values, self.positions, axis=0)
-
-    def norms(self, weights: FloatArray) -> FloatArray:
-        """Norms over the penalised coordinates, (m, d) -> (m,)."""
-        norms: FloatArray = np.linalg.norm(weights * self.penalized, axis=1)
-        return norms
-
-    def layer_outputs(self, neurons: Neurons) -> FloatArray:
-        """``f`` of shape (n, K)."""
-        products = self.X @ neurons.weights.T
-        return self.rounded_outputs(neurons, products, products, 0.0, np.zeros(len(neurons)))
-
-    def rounded_outputs(
-        self, neurons: Neurons, products: FloatArray, change: FloatArray, length: float, width: FloatArray
-    ) -> FloatArray:
-        """``f`` at ``X u = products + length * change``, the activation rounded off within a width.
-
-        The kink of neuron ``j`` at row ``i`` is a parabola within ``width[j] |x_i|``.
-        """
-        outputs = np.tile(neurons.intercept, (self.n_samples, 1))
-        slopes = (self.activation.on, self.activation.off)
-        _add_layer(
-            products,
-            change,
-            length,
-            width,
-            self.row_norms,
-            neurons.signs,
-            neurons.outputs,
-            slopes,
-            self.positions,
-            outputs,
-        )
-        return outputs
-
-    def part(self, samples: IntArray) -> "Objective":
-        """Return the objective of some samples, their weights raised to make up for the others."""
-        weight = self.weight[samples] * (self.weight.sum() / self.weight[samples].sum())
-        rows = (self.positions * samples[:, None] + np.arange(self.positions)).ravel()
-        return replace(self, X=self.X[rows], targets=self.targets[samples], weight=weight)
-
-    @cached_property
-    def row_norms(self) -> FloatArray:
-        """Norms of the rows."""
-        return np.asarray(np.linalg.norm(self.X, axis=1))
-
-    def penalty(self, neurons: Neurons) -> float:
-        """``alpha sum_j |u_j|``."""
-        return self.alpha * float(self.norms(neurons.weights).sum())
-
-    def fit(self, outputs: FloatArray) -> float:
-        """``L(f)``."""
-        return self.loss.value(outputs, self.targets, self.weight)
-
-    def value(self, neurons: Neurons) -> float:
-        """``F``."""
-        return self.fit(self.layer_outputs(neurons)) + self.penalty(neurons)
-
-    def gradient(self, outputs: FloatArray) -> FloatArray:
-        """Gradient of ``L``, (n, K)."""
-        return self.loss.gradient(outputs, self.targets, self.weight)
-
-    def curvature(self, outputs: FloatArray) -> FloatArray:
-        """Diagonal second derivatives of ``L``, (n, K); outputs are treated as if they were separate."""
-        bend = np.diagonal(self.loss.curvature(outputs, self.targets, self.weight), axis1=1, axis2=2)
-        least = _LEAST_CURVATURE * self.loss.smoothness if self.loss.is_smooth else 0.0
-        return np.maximum(bend, least * self.weight[:, None])
-
-    def empty(self) -> Neurons:
-        """Return the best network without neurons."""
-        d, n_outputs = self.X.shape[1], self.targets.shape[1]
-        intercept = np.zeros(n_outputs)
-        if self.fit_intercept:
-            zero = np.zeros(self.targets.shape)
-            intercept = self.loss.optimal_intercept(zero, self.targets, self.weight)
-        return Neurons(np.zeros((0, d)), np.zeros(0), np.zeros(0, dtype=np.intp), intercept)
-
-
-@kernel
-def _add_layer(
-    products: FloatArray,
-    change: FloatArray,
-    length: float,
-    width: FloatArray,
-    row_norms: FloatArray,
-    signs: FloatArray,
-    outputs: IntArray,
-    slopes: tuple[float, float],
-    positions: int,
-    total: FloatArray,
-) -> None:
-    """Add ``signs[j] phi(products + length * change)`` to column ``outputs[j]`` of each row's sample.
-
-    Within ``w = width[j] * row_norms[i]`` of zero the kink is replaced by a parabola.
-    """
-    n, m = products.shape
-    on, off = slopes
-    bend = on - off
-    for i in range(n):
-        sample = i // positions
-        for j in range(m):
-            t = products[i, j] + length * change[i, j]
-            w = width[j] * row_norms[i]
-            if t >= w:
-                value = on * t
-            elif t <= -w:
-                value = off * t
-            else:
-                value = off * t + bend * (t + w) * (t + w) / (4.0 * w)
-            total[sample, outputs[j]] += signs[j] * value
-
-
-def random_neurons(objective: Objective, n_neurons: int, rng: np.random.Generator) -> Neurons:
-    """Draw neurons of Gaussian directions, of both signs for every output, smaller than the targets."""
-    n_outputs = objective.targets.shape[1]
-    scale = np.sqrt(np.mean(objective.X**2, axis=0))
-    weights = rng.standard_normal((n_neurons, len(scale))) / np.where(scale > 0, scale, 1.0)
-    empty = objective.empty()
-    spread = 1.0
-    if objective.loss.task == "regression":
-        spread = float(np.abs(objective.targets - empty.intercept).mean()) or 1.0
-    size = (
-        objective.positions
-        * float(np.abs(objective.X @ weights.T).mean())
-        * math.sqrt(max(1.0, n_neurons / n_outputs))
-    )
-    weights *= _FIRST_SHARE * spread / max(size, _TINY)
-    numbers = np.arange(n_neurons)
-    signs = np.where(numbers % 2 == 0, 1.0, -1.0)
-    return Neurons(weights, signs, (numbers // 2) % n_outputs, empty.intercept)
-
-
-def merged(objective: Objective, neurons: Neurons) -> Neurons:
-    """Add up neurons of one sign, output and pattern, which cannot raise the objective."""
-    if not len(neurons):
-        return neurons
-    bits = pack_bits(neurons.weights @ objective.X.T >= 0)
-    kinds = np.column_stack([neurons.signs > 0, neurons.outputs]).astype(np.uint64)
-    _, first, inverse = np.unique(np.hstack([bits, kinds]), axis=0, return_index=True, return_inverse=True)
-    weights = np.zeros((len(first), neurons.weights.shape[1]))
-    np.add.at(weights, inverse.ravel(), neurons.weights)
-    return replace(neurons.take(first), weights=weights)
 
 
 class Descent:
@@ -314,7 +86,7 @@ class Descent:
         """Halve the step until the rounded objective falls enough; 0 if it never does."""
         objective, neurons = self.objective, self._at
         slope = float((model.slopes * change).sum() + model.intercept_slope @ shift)
-        products_change = objective.X @ change.T
+        products_change = objective.rows @ change.T
         length = 1.0
         for _ in range(_MAX_HALVINGS):
             moved = replace(
@@ -345,7 +117,7 @@ class _Model:
 
     def __init__(self, objective: Objective, neurons: Neurons, width: float) -> None:
         self.objective, self.neurons = objective, neurons
-        X, alpha, phi = objective.X, objective.alpha, objective.activation
+        X, alpha, phi = objective.rows, objective.alpha, objective.activation
         norms = np.maximum(objective.norms(neurons.weights), _TINY)
         self.width = width * np.linalg.norm(neurons.weights, axis=1)
         self.products = X @ neurons.weights.T
@@ -357,17 +129,19 @@ class _Model:
         share = np.clip(0.5 * (self.products / reach + 1.0), 0.0, 1.0)
         bend = phi.on - phi.off
         self.layer = (phi.off + bend * share) * neurons.signs
+        if objective.layer.selects:
+            self.layer *= selected(self.products, objective.positions)
         pull = objective.on_rows(gradient)[:, neurons.outputs]
         self.units = neurons.weights * objective.penalized / norms[:, None]
         self.slopes = (self.layer * pull).T @ X + alpha * self.units
         self.intercept_slope = gradient.sum(axis=0) * objective.fit_intercept
-        inside = (share > 0) & (share < 1)
+        inside = (share > 0) & (share < 1) & (self.layer != 0)
         kinks = np.where(inside, np.maximum(neurons.signs * pull, 0.0) * bend / (2 * reach), 0.0)
         self.blocks = self._blocks(kinks, norms)
 
     def _blocks(self, kinks: FloatArray, norms: FloatArray) -> FloatArray:
         """Curvature of each neuron's norm and kinks, (m, d, d)."""
-        X, alpha, penalized = self.objective.X, self.objective.alpha, self.objective.penalized
+        X, alpha, penalized = self.objective.rows, self.objective.alpha, self.objective.penalized
         blocks = -self.units[:, :, None] * self.units[:, None, :]
         diagonal = np.arange(X.shape[1])
         blocks[:, diagonal, diagonal] += penalized
@@ -391,7 +165,7 @@ class _Model:
 
     def _solve(self, k: int, members: IntArray, damping: float) -> tuple[FloatArray, float]:
         """Newton direction of one output's neurons and intercept, in the smaller of two spaces."""
-        X, root = self.objective.X, self.root[:, k]
+        X, root = self.objective.rows, self.root[:, k]
         n, d = self.objective.n_samples, X.shape[1]
         diagonal = np.arange(d)
         blocks = self.blocks[members].copy()
@@ -409,7 +183,7 @@ class _Model:
     ) -> tuple[FloatArray, float]:
         """Solve the system of the weights, of order ``m d + 1``."""
         n, fit_intercept = self.objective.n_samples, self.objective.fit_intercept
-        d, m = self.objective.X.shape[1], members.size
+        d, m = self.objective.rows.shape[1], members.size
         hessian = np.zeros((m * d + 1, m * d + 1))
         for low in range(0, n, _CHUNK):
             samples = slice(low, min(low + _CHUNK, n))
@@ -429,7 +203,7 @@ class _Model:
 
     def _layer_gradients(self, samples: slice, members: IntArray, gradients: FloatArray) -> None:
         """Gradients of some samples' layers in the weights of some neurons, (samples, m, d)."""
-        X, P = self.objective.X, self.objective.positions
+        X, P = self.objective.rows, self.objective.positions
         rows = slice(P * samples.start, P * samples.stop)
         layer = self.layer[rows, members]
         if P == 1:
@@ -443,7 +217,7 @@ class _Model:
     ) -> tuple[FloatArray, float]:
         """Solve the same system in the samples, of order ``n``, by the Woodbury identity."""
         objective, root = self.objective, self.root[:, k]
-        X, n, fit_intercept = objective.X, objective.n_samples, objective.fit_intercept
+        X, n, fit_intercept = objective.rows, objective.n_samples, objective.fit_intercept
         n_rows, d = X.shape
         system = np.eye(n)
         image = np.zeros(n)

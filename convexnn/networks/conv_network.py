@@ -13,6 +13,7 @@ from convexnn.activations import ACTIVATIONS, Activation
 from convexnn.networks import conv_torch_conversion
 from convexnn.networks._base import BaseNetwork
 from convexnn.networks._validation import check_images
+from convexnn.networks.network import TwoLayerNetwork
 from convexnn.patches import PatchGeometry
 
 __all__ = ["ConvNetwork", "Pooling"]
@@ -192,6 +193,29 @@ class ConvNetwork(BaseNetwork):
             flat = layer.reshape(len(layer), len(weights)) if self.pooling == "weighted" else layer
             outputs[chunk] = flat @ weights + self.output_biases
         return outputs
+
+    def on_patches(self) -> TwoLayerNetwork:
+        """Return the dense network that acts on each patch; with ``pooling=None`` it is the same as this one.
+
+        Raises
+        ------
+        ValueError
+            If output weights differ between positions.
+        """
+        if self.pooling == "weighted":
+            raise ValueError(
+                "With pooling='weighted' output weights differ between positions, so that no one dense "
+                "network acts on all patches. Got such a network; use `hidden` and `output_weights`."
+            )
+        return TwoLayerNetwork(
+            self.hidden_weights,
+            self.hidden_biases,
+            self.output_weights,
+            self.output_biases,
+            self.activation,
+            self.hidden_bias,
+            classes=self.classes,
+        )
 
     def contributions(self, X: ArrayLike) -> FloatArray:
         """Return what each neuron adds to the outputs, flattened; see :meth:`BaseNetwork.contributions`."""

@@ -166,6 +166,7 @@ def _choose_cut(
     _write_losses(groups, listed, count, tilt, space)
     if space.direction.shape[0] > 1:
         _add_bending(space.middles, space.direction, limit, space.losses)
+    if space.direction.shape[0] > 1 or groups.pieces > 2:
         return _loosest_long_edge(vertices, space.losses)
     where = space.start
     for k in range(vertices.shape[0]):

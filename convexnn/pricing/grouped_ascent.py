@@ -12,7 +12,7 @@ from convexnn.pricing.grouped_gain import GroupedGain
 
 __all__ = ["ascend", "grouped_maxima"]
 
-_MAX_STEPS = 200
+_MAX_STEPS = 100
 _RISE = 1e-13
 _ENTRIES = 4_000_000  # of the arrays of all starts together
 
@@ -80,16 +80,16 @@ def ascend(
 
 def _climb(gain: GroupedGain, U: FloatArray, sign: float) -> FloatArray:
     """Best points on the ways up from the columns of U; of ``sign * G`` unless `sign` is zero."""
-    U = best = _normalized(U)
-    best_value = np.full(U.shape[1], -np.finfo(np.float64).max)
+    best = _normalized(U)
+    best_value, rising, U = np.full(U.shape[1], -np.finfo(np.float64).max), np.arange(U.shape[1]), best
     for _ in range(_MAX_STEPS):
         response = gain.at(U)
         value = sign * response[0] if sign else np.linalg.norm(response, axis=0)
-        better = value - best_value > _RISE * np.abs(value)
-        if not better.any():
+        better = value - best_value[rising] > _RISE * np.abs(value)
+        rising, U, response = rising[better], U[:, better], response[:, better]
+        if not len(rising):
             break
-        best = np.where(better, U, best)
-        best_value = np.where(better, value, best_value)
+        best[:, rising], best_value[rising] = U, value[better]
         directions = np.full_like(response, sign) if sign else _normalized(response)
         U = _normalized(gain.gradients(U, directions))
     return best

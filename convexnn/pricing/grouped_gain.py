@@ -126,15 +126,17 @@ class GroupedGain:
         directions : ndarray of shape (C, m)
             A vector b for every column.
         """
+        gradients: FloatArray = self.linear.T @ directions
         heights = self._heights(U)
         if not len(heights):
-            return np.asarray(self.linear.T @ directions)
-        place = heights.argmax(axis=1)[:, None]
-        highest = np.take_along_axis(heights, place, axis=1)
-        weights = (self._scatter().T @ directions)[:, None] * (highest > 0)
-        spread = np.zeros_like(heights)
-        np.put_along_axis(spread, place, weights, axis=1)
-        gradients: FloatArray = self.rows.T @ spread.reshape(len(self.rows), -1) + self.linear.T @ directions
+            return gradients
+        place = heights.argmax(axis=1)
+        highest = np.take_along_axis(heights, place[:, None], axis=1)[:, 0]
+        weights = (self._scatter().T @ directions) * (highest > 0)
+        if self.size == 1:
+            return gradients + self.rows.T @ weights
+        groups = np.arange(len(place))[:, None] * self.size
+        gradients += np.einsum("gmd,gm->dm", self.rows[groups + place], weights)
         return gradients
 
     def _heights(self, U: FloatArray) -> FloatArray:

@@ -1,14 +1,15 @@
 """Which patterns a fit uses, from the `patterns` option."""
 
 import warnings
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from convexnn._typing import FloatArray
 from convexnn.exceptions import PatternBudgetError, PatternCountWarning
-from convexnn.patterns import PatternSet, enumerate_patterns, sample_patterns
+from convexnn.patterns import PatternSet
+from convexnn.pricing.hidden_layer import HiddenLayer
 
 __all__ = ["PatternChoice", "check_patterns_option", "choose_patterns"]
 
@@ -41,8 +42,8 @@ def check_patterns_option(option: Any) -> None:
 
 def choose_patterns(
     option: str | int | PatternSet,
-    data: FloatArray,
-    original: FloatArray,
+    layer: HiddenLayer,
+    original: Callable[[], HiddenLayer],
     *,
     blocks_per_pattern: int,
     random_state: np.random.RandomState,
@@ -53,10 +54,10 @@ def choose_patterns(
     Parameters
     ----------
     option : "auto", "exact", int or PatternSet
-    data : ndarray of shape (n, d)
-        Distinct samples as the hidden layer sees them.
-    original : ndarray of shape (n_samples, d)
-        All samples, the rows that a `PatternSet` must be of.
+    layer : HiddenLayer
+        On the distinct samples.
+    original : callable
+        Makes the layer on all samples, the rows that a `PatternSet` must be of.
     blocks_per_pattern : int
         Blocks that the program has for each pattern.
     random_state : RandomState
@@ -76,16 +77,16 @@ def choose_patterns(
     ValueError
         If a PatternSet belongs to other data.
     """
-    entries_per_pattern = blocks_per_pattern * data.size
+    entries_per_pattern = blocks_per_pattern * layer.rows.size
     if isinstance(option, PatternSet):
-        return PatternChoice(_on_samples(option, data, original), complete=False)
+        return PatternChoice(_on_samples(option, layer, original()), complete=False)
     if not isinstance(option, str):
-        return _sampled(data, int(option), random_state)
+        return PatternChoice(*layer.some_patterns(int(option), random_state))
     listed_to_solve = option == "exact" and not searchable
     budget = _EXACT_ENTRIES if listed_to_solve else _AUTO_ENTRIES
     try:
         limit = min(_MOST_PATTERNS, max(1, budget // entries_per_pattern))
-        return PatternChoice(enumerate_patterns(data, max_patterns=limit), complete=True)
+        return PatternChoice(layer.all_patterns(limit), complete=True)
     except PatternBudgetError as error:
         if searchable:
             return None
@@ -93,12 +94,7 @@ def choose_patterns(
             raise _too_many(error) from error
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", PatternCountWarning)
-        return _sampled(data, min(_AUTO_SAMPLED, limit), random_state)
-
-
-def _sampled(data: FloatArray, n_patterns: int, random_state: np.random.RandomState) -> PatternChoice:
-    patterns = sample_patterns(data, n_patterns, random_state=random_state)
-    return PatternChoice(patterns, complete=len(patterns) < n_patterns)
+        return PatternChoice(*layer.some_patterns(min(_AUTO_SAMPLED, limit), random_state))
 
 
 def _too_many(error: PatternBudgetError) -> PatternBudgetError:
@@ -108,18 +104,17 @@ def _too_many(error: PatternBudgetError) -> PatternBudgetError:
     )
 
 
-def _on_samples(patterns: PatternSet, data: FloatArray, original: FloatArray) -> PatternSet:
+def _on_samples(patterns: PatternSet, layer: HiddenLayer, original: HiddenLayer) -> PatternSet:
     """Return the user's patterns on the distinct samples, after checking that they are of these data."""
-    if patterns.n_samples != len(original) or patterns.n_features != original.shape[1]:
+    if (patterns.n_samples, patterns.n_features) != original.rows.shape:
         raise ValueError(
             f"The given patterns are of data of shape ({patterns.n_samples}, {patterns.n_features}), but "
-            f"the hidden layer sees data of shape {original.shape}. Compute them on the training data, "
+            f"the hidden layer sees data of shape {original.rows.shape}. Compute them on the training data, "
             "with a column of ones appended unless hidden_bias='none'."
         )
-    products = patterns.generators @ original.T
-    if ((products > 0) & ~patterns.to_dense()).any() or ((products < 0) & patterns.to_dense()).any():
+    if not original.has(patterns):
         raise ValueError(
             "The given patterns disagree with the signs of their generators on the training data. "
             "Compute them on the same data, in the same order of samples."
         )
-    return PatternSet.from_weights(data, patterns.generators)
+    return layer.patterns(patterns.generators)

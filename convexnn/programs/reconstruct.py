@@ -5,16 +5,13 @@ from typing import cast
 
 import numpy as np
 
-from convexnn._typing import FloatArray, HiddenBias, IntArray
-from convexnn.networks import ConvNetwork, Network, TwoLayerNetwork
+from convexnn._typing import FloatArray, HiddenBias
+from convexnn.networks import ConvNetwork, Network, Pooling, TwoLayerNetwork
 from convexnn.patches import PatchGeometry
-from convexnn.patterns import pack_bits
 from convexnn.programs.masked_design import MaskedDesign
 from convexnn_solvers import ConvexProgram
 
 __all__ = ["blocks_from_network", "blocks_from_weights", "network_from_blocks", "network_weights"]
-
-_ON_HYPERPLANE = 1e-9
 
 
 def network_from_blocks(
@@ -25,6 +22,7 @@ def network_from_blocks(
     hidden_bias: HiddenBias = "penalized",
     classes: tuple[Hashable, ...] | None = None,
     patches: PatchGeometry | None = None,
+    pooling: Pooling = "average",
 ) -> Network:
     """Map a feasible point of the convex program to the network with the same outputs and objective.
 
@@ -44,6 +42,8 @@ def network_from_blocks(
         Class labels of a classifier.
     patches : PatchGeometry, optional
         Of the images, where the program's rows are their patches.
+    pooling : {"average", "max"}
+        Over these.
 
     Returns
     -------
@@ -77,7 +77,7 @@ def network_from_blocks(
             hidden_biases=biases,
             output_weights=output_weights,
             output_biases=intercept,
-            pooling="average",
+            pooling=pooling,
             activation=phi,
             hidden_bias=hidden_bias,
             classes=classes,
@@ -164,7 +164,13 @@ def blocks_from_weights(
     ndarray of shape (S, K, P, d)
     """
     design = cast(MaskedDesign, program.design)
-    patterns = _patterns_of(design, hidden if deciding is None else deciding)
+    patterns = design.owners(hidden if deciding is None else deciding)
+    missing = int((patterns < 0).sum())
+    if missing:
+        raise ValueError(
+            f"{missing} of {len(patterns)} neurons have patterns that the program does not list. "
+            "Build it on the union with PatternSet.from_weights(X, weights)."
+        )
     blocks = program.zeros()
     for k in range(program.n_outputs):
         weights = output_weights[:, k, None]
@@ -172,26 +178,6 @@ def blocks_from_weights(
         for sign, amount in enumerate(parts):
             np.add.at(blocks[sign, k], patterns, amount * hidden)
     return blocks
-
-
-def _patterns_of(design: MaskedDesign, deciding: FloatArray) -> IntArray:
-    """Index of a listed pattern for each vector; closures count where a vector lies on a hyperplane."""
-    products = deciding @ design.X.T
-    size = np.linalg.norm(deciding, axis=1)[:, None] * np.linalg.norm(design.X, axis=1)
-    positions = design.patterns.positions(pack_bits(products >= 0))
-    near = np.abs(products) <= _ON_HYPERPLANE * size
-    for j in np.flatnonzero(positions < 0):
-        agrees = (design.patterns.to_dense() == (products[j] >= 0)) | near[j]
-        matching = np.flatnonzero(agrees.all(axis=1))
-        if matching.size:
-            positions[j] = matching[0]
-    missing = int((positions < 0).sum())
-    if missing:
-        raise ValueError(
-            f"{missing} of {len(positions)} neurons have patterns that the program does not list. "
-            "Build it on the union with PatternSet.from_weights(X, weights)."
-        )
-    return positions
 
 
 def network_weights(network: Network) -> FloatArray:

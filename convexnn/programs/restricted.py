@@ -11,7 +11,7 @@ from convexnn.pricing.hidden_layer import HiddenLayer
 from convexnn.programs.masked_design import MaskedDesign
 from convexnn.programs.samples import Samples, merge_samples
 from convexnn.programs.training_data import NetworkKind, TrainingData
-from convexnn.programs.two_layer import check_bias, check_size, layer_program, penalized_weights
+from convexnn.programs.two_layer import check_bias, check_size, layer_program
 from convexnn_solvers import ConvexProgram, SolveResult
 
 __all__ = ["RestrictedPrograms"]
@@ -48,10 +48,8 @@ class RestrictedPrograms:
         """
         check_bias(kind.hidden_bias, kind.fit_intercept, kind.activation)
         samples = merge_samples(data.X, data.targets, data.weight)
-        rows = kind.rows(samples.X)
-        check_size(rows)
-        penalized = penalized_weights(rows.shape[1], kind.hidden_bias)
-        layer = HiddenLayer(rows, kind.positions, kind.activation, penalized)
+        layer = kind.layer(samples.X)
+        check_size(layer.rows)
         return cls(data, kind, alpha, samples, layer)
 
     def program(self, patterns: PatternSet) -> ConvexProgram:
@@ -67,7 +65,7 @@ class RestrictedPrograms:
 
     def patterns(self, weights: FloatArray) -> PatternSet:
         """Return the distinct patterns of hidden weights, shape (m, d)."""
-        return PatternSet.from_weights(self.layer.rows, weights[weights.any(axis=1)])
+        return self.layer.patterns(weights[weights.any(axis=1)])
 
     def grown(
         self, program: ConvexProgram, result: SolveResult, weights: FloatArray

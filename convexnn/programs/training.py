@@ -49,6 +49,7 @@ class TrainingProblem:
             hidden_bias=self.kind.hidden_bias,
             classes=self.data.classes,
             patches=self.kind.patches,
+            pooling=self.kind.pooling,
         )
 
     def objective(self, network: Network, alpha: float) -> float:
@@ -59,7 +60,7 @@ class TrainingProblem:
     @property
     def patterns(self) -> PatternSet:
         """The patterns of the program, on all samples as the hidden layer sees them."""
-        return PatternSet.from_weights(self.kind.rows(self.data.X), self.choice.patterns.generators)
+        return self.kind.layer(self.data.X).patterns(self.choice.patterns.generators)
 
     @property
     def gap_scope(self) -> str:
@@ -104,8 +105,8 @@ def training_problem(
     programs = RestrictedPrograms.of(data, kind, alpha)
     choice = choose_patterns(
         kind.patterns,
-        programs.layer.rows,
-        kind.rows(data.X),
+        programs.layer,
+        lambda: kind.layer(data.X),
         blocks_per_pattern=data.targets.shape[1] * (1 if kind.activation.gated else 2),
         random_state=check_random_state(_legacy(random_state)),
         searchable=alpha > 0 and not kind.activation.gated,

@@ -9,7 +9,8 @@ from convexnn.losses import Loss, encode_targets
 from convexnn.networks import Pooling
 from convexnn.patches import PatchGeometry
 from convexnn.patterns import PatternSet
-from convexnn.programs.two_layer import augment
+from convexnn.pricing.hidden_layer import HiddenLayer, hidden_layer
+from convexnn.programs.two_layer import augment, penalized_weights
 
 __all__ = ["NetworkKind", "TrainingData", "encode_classes"]
 
@@ -61,6 +62,12 @@ class NetworkKind:
         if self.patches is None:
             return augment(X, self.hidden_bias)
         return self.patches.rows(X, bias=self.hidden_bias != "none")
+
+    def layer(self, X: FloatArray) -> HiddenLayer:
+        """Return the hidden layer on samples (n, p)."""
+        rows = self.rows(X)
+        penalized = penalized_weights(rows.shape[1], self.hidden_bias)
+        return hidden_layer(rows, self.positions, self.activation, penalized, self.pooling)
 
 
 def encode_classes(loss: Loss, indices: IntArray, n_classes: int) -> FloatArray:

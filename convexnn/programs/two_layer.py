@@ -9,8 +9,9 @@ from convexnn._typing import BoolArray, FloatArray, FloatMatrix, HiddenBias
 from convexnn.activations import Activation, get_activation
 from convexnn.losses import Loss, encode_targets, get_loss
 from convexnn.patterns import PatternSet
-from convexnn.pricing.hidden_layer import HiddenLayer
+from convexnn.pricing.hidden_layer import HiddenLayer, MaxLayer
 from convexnn.programs.masked_design import MaskedDesign
+from convexnn.programs.max_design import MaxDesign
 from convexnn.programs.samples import Samples
 from convexnn_solvers import ConvexProgram
 
@@ -174,8 +175,13 @@ def layer_program(
     -------
     ConvexProgram
     """
+    design = (
+        MaxDesign(layer.rows, patterns, layer.positions)
+        if isinstance(layer, MaxLayer)
+        else MaskedDesign(layer.rows, patterns, layer.activation, layer.penalized, layer.positions)
+    )
     return ConvexProgram(
-        design=MaskedDesign(layer.rows, patterns, layer.activation, layer.penalized, layer.positions),
+        design=design,
         targets=samples.targets,
         loss=loss,
         alpha=float(alpha),

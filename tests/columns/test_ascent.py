@@ -5,8 +5,9 @@ import pytest
 
 from convexnn._typing import FloatArray
 from convexnn.columns.ascent import best_candidates
-from convexnn.columns.descent import Objective
+from convexnn.columns.objective import Objective
 from convexnn.patterns import enumerate_patterns
+from convexnn.pricing.hidden_layer import HiddenLayer
 from program_cases import LAYERS, LOSSES
 from restatement import restated_support
 
@@ -16,24 +17,23 @@ def draw_objective(seed: int, activation: str, n: int = 10, n_outputs: int = 1) 
     X = np.column_stack([rng.normal(size=(n, 2)), np.ones(n)])
     targets = rng.normal(size=(n, n_outputs))
     penalized = np.ones(3, dtype=np.bool_)
-    return Objective(
-        X, targets, np.ones(n), LOSSES["squared_error"], 1.0, LAYERS[activation], penalized, True
-    )
+    layer = HiddenLayer(X, 1, LAYERS[activation], penalized)
+    return Objective(layer, targets, np.ones(n), LOSSES["squared_error"], 1.0, True)
 
 
 def price_of(objective: Objective, theta: FloatArray, weights: FloatArray, sign: float) -> float:
-    hidden = objective.activation(objective.X @ weights)
+    hidden = objective.activation(objective.rows @ weights)
     return sign * float(theta @ hidden) / float(np.linalg.norm(weights[objective.penalized]))
 
 
 def largest_over_all_cells(objective: Objective, theta: FloatArray) -> float:
     """Convex support function of every cell, both signs, by CVXPY."""
     best = 0.0
-    for pattern in enumerate_patterns(objective.X).to_dense():
+    for pattern in enumerate_patterns(objective.rows).to_dense():
         slopes = np.where(pattern, objective.activation.on, objective.activation.off)
-        gradient = objective.X.T @ (slopes * theta)
+        gradient = objective.rows.T @ (slopes * theta)
         for sign in (1.0, -1.0):
-            best = max(best, restated_support(objective.X, pattern, sign * gradient, n_penalized=3))
+            best = max(best, restated_support(objective.rows, pattern, sign * gradient, n_penalized=3))
     return best
 
 
@@ -74,7 +74,7 @@ def test_no_random_direction_beats_the_candidates(seed: int) -> None:
         objective, theta, rng.standard_normal((40, 3)), objective.empty(), floor=0.0, n_best=20
     )
     many = rng.standard_normal((20000, 3))
-    prices = np.abs(theta[:, 0] @ np.maximum(objective.X @ many.T, 0)) / np.linalg.norm(many, axis=1)
+    prices = np.abs(theta[:, 0] @ np.maximum(objective.rows @ many.T, 0)) / np.linalg.norm(many, axis=1)
     assert found.largest >= prices.max() * (1 - 1e-9)
 
 
@@ -90,8 +90,8 @@ def test_free_bias_prices_leave_the_bias_out_of_the_norm() -> None:
     slopes = rng.standard_normal((3000, 2))
     slopes /= np.linalg.norm(slopes, axis=1)[:, None]
     best = 0.0
-    for biases in -objective.X[:, :2] @ slopes.T:  # the price is linear in the bias between these
-        hidden = np.maximum(objective.X[:, :2] @ slopes.T + biases, 0.0)
+    for biases in -objective.rows[:, :2] @ slopes.T:  # the price is linear in the bias between these
+        hidden = np.maximum(objective.rows[:, :2] @ slopes.T + biases, 0.0)
         best = max(best, float(np.abs(theta[:, 0] @ hidden).max()))
     assert found.largest >= best * (1 - 1e-6)
     assert np.linalg.norm(found.neurons.weights[0, :2]) == pytest.approx(1.0)

@@ -8,9 +8,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from convexnn._typing import FloatArray
-from convexnn.columns.descent import Descent, Neurons, Objective, _Model, merged, random_neurons
+from convexnn.columns.descent import Descent, _Model
+from convexnn.columns.objective import Neurons, Objective, merged, random_neurons
 from convexnn.columns.rounded_losses import without_kinks
 from convexnn.networks import TwoLayerNetwork
+from convexnn.pricing.hidden_layer import HiddenLayer
 from program_cases import LAYERS, LOSSES
 
 SMOOTH = [name for name, loss in LOSSES.items() if loss.is_smooth]
@@ -37,7 +39,8 @@ def draw_objective(
         targets = rng.normal(size=(n, 2))
     penalized = np.array([True, True, hidden_bias != "free"])
     weight = rng.uniform(0.2, 2.0, n)
-    return Objective(X, targets, weight, chosen, alpha, LAYERS[activation], penalized, True)
+    layer = HiddenLayer(X, 1, LAYERS[activation], penalized)
+    return Objective(layer, targets, weight, chosen, alpha, True)
 
 
 def as_network(objective: Objective, neurons: Neurons) -> TwoLayerNetwork:
@@ -51,7 +54,7 @@ def as_network(objective: Objective, neurons: Neurons) -> TwoLayerNetwork:
 
 def value_by_network(objective: Objective, neurons: Neurons) -> float:
     return as_network(objective, neurons).objective(
-        objective.X[:, :-1],
+        objective.rows[:, :-1],
         objective.targets,
         alpha=objective.alpha,
         loss=objective.loss,
@@ -83,7 +86,7 @@ def test_descent_is_never_worse_than_its_start(loss: str, activation: str, hidde
 def gradient_by_differences(objective: Objective, neurons: Neurons, width: FloatArray) -> FloatArray:
     def value(weights: FloatArray) -> float:
         moved = replace(neurons, weights=weights)
-        products = objective.X @ weights.T
+        products = objective.rows @ weights.T
         outputs = objective.rounded_outputs(moved, products, products, 0.0, width)
         return objective.fit(outputs) + objective.penalty(moved)
 
@@ -135,10 +138,8 @@ def test_merging_never_raises_the_objective(seed: int, activation: str) -> None:
 def test_descent_without_kinks_reaches_the_group_norm_optimum() -> None:
     """All rows on one side of one neuron: ``1/2 |x u - y|^2 + alpha |u|`` has a formula."""
     x = np.linspace(1.0, 2.0, 20)
-    objective = Objective(
-        x[:, None], 3.0 * x[:, None], np.ones(20), LOSSES["squared_error"], 2.0, LAYERS["relu"],
-        np.array([True]), False,
-    )  # fmt: skip
+    layer = HiddenLayer(x[:, None], 1, LAYERS["relu"], np.array([True]))
+    objective = Objective(layer, 3.0 * x[:, None], np.ones(20), LOSSES["squared_error"], 2.0, False)
     start = Neurons(np.array([[0.5]]), np.ones(1), np.zeros(1, dtype=np.intp), np.zeros(1))
     best = Descent(objective, start).run(100, 1e-10, np.inf)
     assert best.weights[0, 0] == pytest.approx(3.0 - 2.0 / float(x @ x), rel=1e-6)

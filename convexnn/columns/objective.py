@@ -1,0 +1,272 @@
+"""The training objective as a non-convex one: neurons with their output weights balanced away."""
+
+import math
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+import numpy as np
+
+from convexnn._jit import kernel
+from convexnn._typing import BoolArray, FloatArray, IntArray
+from convexnn.activations import Activation
+from convexnn.losses import Loss
+from convexnn.pricing.hidden_layer import HiddenLayer
+
+__all__ = ["Neurons", "Objective", "merged", "random_neurons", "selected"]
+
+# Of a loss, relative to its largest: where all samples are on straight pieces a step needs some length.
+_LEAST_CURVATURE = 1e-6
+_FIRST_SHARE = 0.2
+_TINY = float(np.finfo(np.float64).tiny)
+
+
+@dataclass(frozen=True, eq=False)
+class Neurons:
+    """A network with balanced weights: neuron ``j`` adds ``signs[j] phi(X weights[j])`` to one output.
+
+    Attributes
+    ----------
+    weights : ndarray of shape (m, d)
+    signs : ndarray of shape (m,)
+        Of -1 and 1.
+    outputs : ndarray of int, shape (m,)
+    intercept : ndarray of shape (K,)
+    """
+
+    weights: FloatArray
+    signs: FloatArray
+    outputs: IntArray
+    intercept: FloatArray
+
+    def __len__(self) -> int:
+        """Return the number of neurons."""
+        return len(self.weights)
+
+    def take(self, which: IntArray | BoolArray) -> "Neurons":
+        """Return some of the neurons."""
+        return replace(
+            self, weights=self.weights[which], signs=self.signs[which], outputs=self.outputs[which]
+        )
+
+    def joined(self, other: "Neurons") -> "Neurons":
+        """Return the neurons of both, with the intercept of this one."""
+        return Neurons(
+            np.vstack([self.weights, other.weights]),
+            np.concatenate([self.signs, other.signs]),
+            np.concatenate([self.outputs, other.outputs]),
+            self.intercept,
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class Objective:
+    """Data of the objective.
+
+    Attributes
+    ----------
+    layer : HiddenLayer
+        On the samples, its rows P for each of them.
+    targets : ndarray of shape (n, K)
+    weight : ndarray of shape (n,)
+    loss : Loss
+        Smooth, for descents.
+    alpha : float
+    fit_intercept : bool
+    """
+
+    layer: HiddenLayer
+    targets: FloatArray
+    weight: FloatArray
+    loss: Loss
+    alpha: float
+    fit_intercept: bool
+
+    @property
+    def rows(self) -> FloatArray:
+        """Rows of the layer, (n P, d)."""
+        return self.layer.rows
+
+    @property
+    def activation(self) -> Activation:
+        """Of the layer, not gated."""
+        return self.layer.activation
+
+    @property
+    def penalized(self) -> BoolArray:
+        """Which weights of a neuron its norm counts."""
+        return self.layer.penalized
+
+    @property
+    def positions(self) -> int:
+        """Rows P of each sample."""
+        return self.layer.positions
+
+    @property
+    def n_samples(self) -> int:
+        """Number of samples."""
+        return len(self.targets)
+
+    def on_rows(self, values: FloatArray) -> FloatArray:
+        """Repeat what belongs to the samples, (n, ...), for each of their rows."""
+        return values if self.positions == 1 else np.repeat(values, self.positions, axis=0)
+
+    def norms(self, weights: FloatArray) -> FloatArray:
+        """Norms over the penalised coordinates, (m, d) -> (m,)."""
+        norms: FloatArray = np.linalg.norm(weights * self.penalized, axis=1)
+        return norms
+
+    def layer_outputs(self, neurons: Neurons) -> FloatArray:
+        """``f`` of shape (n, K)."""
+        products = self.rows @ neurons.weights.T
+        return self.rounded_outputs(neurons, products, products, 0.0, np.zeros(len(neurons)))
+
+    def rounded_outputs(
+        self, neurons: Neurons, products: FloatArray, change: FloatArray, length: float, width: FloatArray
+    ) -> FloatArray:
+        """``f`` at ``X u = products + length * change``, the activation rounded off within a width.
+
+        The kink of neuron ``j`` at row ``i`` is a parabola within ``width[j] |x_i|``.
+        """
+        outputs = np.tile(neurons.intercept, (self.n_samples, 1))
+        slopes = (self.activation.on, self.activation.off)
+        _add_layer(
+            products,
+            change,
+            length,
+            width,
+            self.row_norms,
+            neurons.signs,
+            neurons.outputs,
+            slopes,
+            self.positions,
+            self.layer.selects,
+            outputs,
+        )
+        return outputs
+
+    def part(self, samples: IntArray) -> "Objective":
+        """Return the objective of some samples, their weights raised to make up for the others."""
+        weight = self.weight[samples] * (self.weight.sum() / self.weight[samples].sum())
+        rows = (self.positions * samples[:, None] + np.arange(self.positions)).ravel()
+        layer = replace(self.layer, rows=self.rows[rows])
+        return replace(self, layer=layer, targets=self.targets[samples], weight=weight)
+
+    @cached_property
+    def row_norms(self) -> FloatArray:
+        """Norms of the rows."""
+        return np.asarray(np.linalg.norm(self.rows, axis=1))
+
+    def penalty(self, neurons: Neurons) -> float:
+        """``alpha sum_j |u_j|``."""
+        return self.alpha * float(self.norms(neurons.weights).sum())
+
+    def fit(self, outputs: FloatArray) -> float:
+        """``L(f)``."""
+        return self.loss.value(outputs, self.targets, self.weight)
+
+    def value(self, neurons: Neurons) -> float:
+        """``F``."""
+        return self.fit(self.layer_outputs(neurons)) + self.penalty(neurons)
+
+    def gradient(self, outputs: FloatArray) -> FloatArray:
+        """Gradient of ``L``, (n, K)."""
+        return self.loss.gradient(outputs, self.targets, self.weight)
+
+    def curvature(self, outputs: FloatArray) -> FloatArray:
+        """Diagonal second derivatives of ``L``, (n, K); outputs are treated as if they were separate."""
+        bend = np.diagonal(self.loss.curvature(outputs, self.targets, self.weight), axis1=1, axis2=2)
+        least = _LEAST_CURVATURE * self.loss.smoothness if self.loss.is_smooth else 0.0
+        return np.maximum(bend, least * self.weight[:, None])
+
+    def empty(self) -> Neurons:
+        """Return the best network without neurons."""
+        d, n_outputs = self.rows.shape[1], self.targets.shape[1]
+        intercept = np.zeros(n_outputs)
+        if self.fit_intercept:
+            zero = np.zeros(self.targets.shape)
+            intercept = self.loss.optimal_intercept(zero, self.targets, self.weight)
+        return Neurons(np.zeros((0, d)), np.zeros(0), np.zeros(0, dtype=np.intp), intercept)
+
+
+@kernel
+def _add_layer(
+    products: FloatArray,
+    change: FloatArray,
+    length: float,
+    width: FloatArray,
+    row_norms: FloatArray,
+    signs: FloatArray,
+    outputs: IntArray,
+    slopes: tuple[float, float],
+    positions: int,
+    selects: bool,
+    total: FloatArray,
+) -> None:
+    """Add ``signs[j] phi(products + length * change)`` to column ``outputs[j]`` of each row's sample.
+
+    If the layer selects, the largest row of each sample counts, otherwise their sum. Within ``w = width[j] *
+    row_norms[i]`` of zero the kink is replaced by a parabola.
+    """
+    n, m = products.shape
+    on, off = slopes
+    bend = on - off
+    for low in range(0, n, positions):
+        sample = low // positions
+        for j in range(m):
+            kept = -1
+            if selects:
+                kept = low
+                for i in range(low + 1, low + positions):
+                    if products[i, j] + length * change[i, j] > products[kept, j] + length * change[kept, j]:
+                        kept = i
+            for i in range(low, low + positions):
+                if selects and i != kept:
+                    continue
+                t = products[i, j] + length * change[i, j]
+                w = width[j] * row_norms[i]
+                if t >= w:
+                    value = on * t
+                elif t <= -w:
+                    value = off * t
+                else:
+                    value = off * t + bend * (t + w) * (t + w) / (4.0 * w)
+                total[sample, outputs[j]] += signs[j] * value
+
+
+def selected(products: FloatArray, positions: int) -> BoolArray:
+    """Which row of each sample is its largest, (n P, m) -> (n P, m); the first of equal ones."""
+    by_sample = products.reshape(-1, positions, products.shape[1])
+    largest = by_sample.argmax(axis=1)
+    return np.asarray(np.arange(positions)[:, None] == largest[:, None]).reshape(products.shape)
+
+
+def random_neurons(objective: Objective, n_neurons: int, rng: np.random.Generator) -> Neurons:
+    """Draw neurons of Gaussian directions, of both signs for every output, smaller than the targets."""
+    n_outputs = objective.targets.shape[1]
+    scale = np.sqrt(np.mean(objective.rows**2, axis=0))
+    weights = rng.standard_normal((n_neurons, len(scale))) / np.where(scale > 0, scale, 1.0)
+    empty = objective.empty()
+    spread = 1.0
+    if objective.loss.task == "regression":
+        spread = float(np.abs(objective.targets - empty.intercept).mean()) or 1.0
+    size = (
+        objective.positions
+        * float(np.abs(objective.rows @ weights.T).mean())
+        * math.sqrt(max(1.0, n_neurons / n_outputs))
+    )
+    weights *= _FIRST_SHARE * spread / max(size, _TINY)
+    numbers = np.arange(n_neurons)
+    signs = np.where(numbers % 2 == 0, 1.0, -1.0)
+    return Neurons(weights, signs, (numbers // 2) % n_outputs, empty.intercept)
+
+
+def merged(objective: Objective, neurons: Neurons) -> Neurons:
+    """Add up neurons of one sign, output and pattern, which cannot raise the objective."""
+    if not len(neurons):
+        return neurons
+    bits = objective.layer.bits(neurons.weights)
+    kinds = np.column_stack([neurons.signs > 0, neurons.outputs]).astype(np.uint64)
+    _, first, inverse = np.unique(np.hstack([bits, kinds]), axis=0, return_index=True, return_inverse=True)
+    weights = np.zeros((len(first), neurons.weights.shape[1]))
+    np.add.at(weights, inverse.ravel(), neurons.weights)
+    return replace(neurons.take(first), weights=weights)
