@@ -21,8 +21,9 @@ from convexnn_solvers import SolveResult, solve
 
 __all__ = ["SolverSettings", "Trained", "TrainedNetwork", "check_exact", "solve_problem", "train"]
 
-# Cells up to which branch and bound is begun without a limit of time.
-_MOST_CELLS = 10**10
+# Cells up to which branch and bound is begun without a limit of time: more where the rank is small, as it
+# looks at few cones there.
+_SMALL_RANK, _MOST_CELLS, _MOST_CELLS_OF_SMALL_RANK = 5, 10**10, 10**13
 
 
 @dataclass(frozen=True)
@@ -175,7 +176,9 @@ def check_exact(data: TrainingData, kind: NetworkKind, settings: SolverSettings)
         return
     try:
         scaled = ScaledData.of(RestrictedPrograms.of(data, kind, 1.0).layer.rows)
-        check_budget(scaled, Arrangement.of(scaled), _MOST_CELLS)
+        arrangement = Arrangement.of(scaled)
+        small = arrangement.rank <= _SMALL_RANK
+        check_budget(scaled, arrangement, _MOST_CELLS_OF_SMALL_RANK if small else _MOST_CELLS)
     except PatternBudgetError as error:
         raise PatternBudgetError(
             "patterns='exact' searches among all activation patterns of the distinct training samples. "

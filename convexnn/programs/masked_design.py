@@ -11,6 +11,7 @@ from convexnn.activations import Activation
 from convexnn.cones import ConeProjector, FreeCoordinateSupport, Projector
 from convexnn.patterns import PatternSet, pack_bits
 from convexnn.programs._precision import row_norms, times_transposed
+from convexnn.programs.group_norm import group_derivative_factors, group_shrink
 from convexnn.programs.masked_maps import MaskedMaps
 
 __all__ = ["MaskedDesign"]
@@ -303,9 +304,7 @@ class MaskedDesign:
         """``argmin_u 1/2 |u - p|^2 + shrinkage |u|`` over the cone of each slot; see `ConeProjector`."""
         if self.constrained:
             return self._projector.shrink(slots, points, shrinkage, n_slots)
-        norms = np.linalg.norm(points, axis=1, keepdims=True)
-        taken = np.divide(shrinkage, norms, out=np.ones_like(norms), where=norms > shrinkage)
-        return np.asarray((1.0 - taken) * points)
+        return group_shrink(points, shrinkage)
 
     def derivative_factors(
         self, slots: IntArray, shrunk: FloatArray, shrinkage: float
@@ -313,13 +312,7 @@ class MaskedDesign:
         """Rows ``C`` with ``C' C`` the derivative of `shrink` at its last, non-zero results."""
         if self.constrained:
             return self._projector.derivative_factors(slots, shrunk, shrinkage)
-        # Without cones: 1 along the point and |u| / (|u| + shrinkage) across.
-        norms = np.linalg.norm(shrunk, axis=1)
-        across = np.sqrt(norms / (norms + shrinkage))
-        units = shrunk / norms[:, None]
-        factors = (1.0 - across)[:, None, None] * units[:, :, None] * units[:, None, :]
-        factors += across[:, None, None] * np.eye(self.n_features)
-        return np.full(len(slots), self.n_features), factors.reshape(-1, self.n_features)
+        return group_derivative_factors(shrunk, shrinkage)
 
     def restrict(self, indices: IntArray | Sequence[int]) -> "MaskedDesign":
         """Return the design of the same data with a subset of the patterns."""

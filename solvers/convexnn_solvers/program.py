@@ -12,7 +12,7 @@ enough (``S = 1``). The norm runs over the penalised coordinates of a block.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import ClassVar, Protocol
 
 import numpy as np
 from scipy import sparse
@@ -177,6 +177,8 @@ class ConvexProgram:
     alpha: float
     sample_weight: FloatArray
     fit_intercept: bool
+
+    norm: ClassVar[str] = "group"
 
     def __post_init__(self) -> None:
         """Check shapes and signs."""

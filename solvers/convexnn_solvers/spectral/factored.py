@@ -9,7 +9,7 @@ References
 ----------
 Burer and Monteiro, "A nonlinear programming algorithm for solving semidefinite programs via low-rank
 factorization", Mathematical Programming 95, 2003; Abernethy, Bach, Evgeniou and Vert, "A new approach to
-collaborative filtering", JMLR 10, 2009, section 4.
+collaborative filtering", JMLR 10, 2009.
 """
 
 from collections.abc import Callable

@@ -7,7 +7,7 @@ dual point. This is the proximal point method on the dual: any ``rho`` converges
 References
 ----------
 Rockafellar, "Augmented Lagrangians and applications of the proximal point algorithm in convex programming",
-Mathematics of Operations Research 1, 1976, section 4.
+Mathematics of Operations Research 1, 1976.
 """
 
 import time
@@ -30,7 +30,7 @@ _MAX_PROGRAMS = 60
 # rho grows where a program brings the gap down by less than this factor.
 _GROWTH, _WORTHWHILE = 3.0, 0.3
 # Gaps of the programs: first, least, and as a share of the gap of the whole.
-_FIRST_TOL, _LEAST_TOL, _TIGHTER = 1e-3, 1e-12, 1e-2
+_FIRST_TOL, _LEAST_TOL, _TIGHTER = 1e-3, 1e-12, 0.1
 _TINY = 1e-100
 
 
@@ -53,7 +53,10 @@ class MultiplierMethod:
     def run(self, start: tuple[FloatArray, FloatArray]) -> Candidate:
         """Improve `start` until the gap is small enough or a limit is reached."""
         self.best, self.objective = start, self.program.objective(*start)
-        stopped, message = self._programs(start)
+        try:
+            stopped, message = self._programs(start)
+        except KeyboardInterrupt:
+            stopped, message = Status.INTERRUPTED, "interrupted from the keyboard"
         message = f"{self.n_programs} programs with smooth losses, the last one: {message}"
         return Candidate(*self.best, self.dual, stopped, self.n_iter, message)
 

@@ -6,7 +6,7 @@ The block of each output is a matrix ``Z_k`` of shape ``(m, h)``, flattened; the
 """
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import ClassVar, Protocol
 
 import numpy as np
 from scipy import linalg
@@ -62,10 +62,12 @@ class SpectralProgram(ConvexProgram):
     References
     ----------
     Fazel, Hindi and Boyd, "A rank minimization heuristic with application to minimum order system
-    approximation", ACC 2001, section 2 (the dual norm and the semidefinite form).
+    approximation", ACC 2001 (the nuclear norm and its dual, the operator norm).
     """
 
     design: MatrixDesign
+
+    norm: ClassVar[str] = "nuclear"
 
     def __post_init__(self) -> None:
         """Check shapes and signs."""

@@ -4,8 +4,8 @@ import time
 
 from convexnn_solvers._typing import FloatArray
 from convexnn_solvers.options import SolveOptions
+from convexnn_solvers.record import Record, measure_starts, run_backends
 from convexnn_solvers.result import SolveResult
-from convexnn_solvers.solve import _measure_starts, _Record, _run
 from convexnn_solvers.spectral.backend import Spectral
 from convexnn_solvers.spectral.program import SpectralProgram
 from convexnn_solvers.threads import single_blas_thread
@@ -54,11 +54,11 @@ def solve_spectral(
     options = SolveOptions(tol, max_iter, time_limit, verbose)
     backend = Spectral()
     backend.check(program, options)
-    record = _Record(tol, backend.name)
+    record = Record(tol, backend.name)
     with single_blas_thread():
-        _measure_starts(program, record, start)
+        measure_starts(program, record, start)
         if not record.converged:
-            _run(program, [backend], options, record, working_set=False)
+            run_backends(program, [backend], options, record, working_set=False)
     result = record.result(time.perf_counter() - began)
     if verbose:
         print(f"{result!r} in {result.time:.2f} s")

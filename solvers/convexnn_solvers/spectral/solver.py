@@ -8,7 +8,7 @@ References
 ----------
 Toh and Yun, "An accelerated proximal gradient algorithm for nuclear norm regularized linear least squares
 problems", Pacific Journal of Optimization 6, 2010; O'Donoghue and Candes, "Adaptive restart for accelerated
-gradient schemes", Foundations of Computational Mathematics 15, 2015, section 3.2.
+gradient schemes", Foundations of Computational Mathematics 15, 2015.
 """
 
 import time
