@@ -13,7 +13,7 @@ from convexnn._jit import reordering_kernel
 from convexnn._typing import FloatArray, IndexArray, IntArray
 from convexnn.pricing._concave import facet_normals, maximise_concave
 from convexnn.pricing._grouped_norm import vector_bound
-from convexnn.pricing._search import _begin, _heights, _proved
+from convexnn.pricing._search import begin, heights_at, proved
 
 _MAX_STEPS = 100
 
@@ -290,13 +290,13 @@ def bound_cone(
     tilt : float
         Bounds the sine of the angle between b_0 and any ``G(u)`` longer than the limit.
     """
-    _heights(vertices, groups.rows, listed, m, space.heights)
+    heights_at(vertices, groups.rows, listed, m, space.heights)
     count = _survey(groups, listed, m, space)
     _centre_direction(groups, vertices, fixed, listed, count, space)
     kinks = _relax(groups, vertices, fixed, listed, count, space)
     bound, tilt = math.inf, 0.0
     if facet_normals(vertices, space.normals, space.work):
-        _begin(vertices, space.normals, space.corners, limit, space.start, space.point)
+        begin(vertices, space.normals, space.corners, limit, space.start, space.point)
         maximise_concave(
             kinks,
             space.falling,
@@ -311,7 +311,7 @@ def bound_cone(
             space.sides,
             space.active,
         )
-        bound = _proved(
+        bound = proved(
             vertices,
             space.steps,
             space.corners,

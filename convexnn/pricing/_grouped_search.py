@@ -7,11 +7,11 @@ import numpy as np
 from convexnn._jit import reordering_kernel
 from convexnn._typing import FloatArray, IndexArray
 from convexnn.pricing._grouped_bound import Groups, Workspace, bound_cone
-from convexnn.pricing._search import _cut, _heights, _longest_edge, _loosest_edge
+from convexnn.pricing._search import cut, heights_at, longest_edge, loosest_edge
 
 _TIE = 8e-16
-# Of vector-valued gains only edges are cut whose squared length is at least this share of the longest one's,
-# and not nearer to their ends: thin cones have loose bounds for all entries but one.
+# But for ordinary gains only edges are cut whose squared length is at least this share of the longest one's,
+# and only so far off their centre: thin cones have loose bounds.
 _LONG = 0.5
 _OFF_CENTRE = 0.2
 
@@ -43,7 +43,7 @@ def _keep(
     Groups of which one piece is left are linear and move into `fixed`; `kept` may be `source`.
     """
     r, count, begin = vertices.shape[0], 0, 0
-    _heights(vertices, groups.rows, source, m, heights)
+    heights_at(vertices, groups.rows, source, m, heights)
     while begin < m:
         group, end, first = source[begin] // groups.pieces, begin, count
         while end < m and source[end] // groups.pieces == group:
@@ -137,7 +137,7 @@ def _add_bending(middles: FloatArray, direction: FloatArray, limit: float, losse
 @reordering_kernel
 def _loosest_long_edge(vertices: FloatArray, losses: FloatArray) -> tuple[int, int, float]:
     """Choose the edge with the largest loss among the long ones, and the share of its first vertex."""
-    a, b = _longest_edge(vertices)
+    a, b = longest_edge(vertices)
     best, share, longest = losses[a, b], 0.5, 0.0
     for j in range(vertices.shape[1]):
         longest += (vertices[a, j] - vertices[b, j]) ** 2
@@ -173,9 +173,9 @@ def _choose_cut(
         where[k] = 0.0
         for j in range(vertices.shape[0]):
             where[k] += space.normals[k, j] * space.point[j]
-    a, b, share = _loosest_edge(space.losses, where)
+    a, b, share = loosest_edge(space.losses, where)
     if a < 0:
-        a, b = _longest_edge(vertices)
+        a, b = longest_edge(vertices)
     return a, b, share
 
 
@@ -236,7 +236,7 @@ def grouped_search(
             continue
         a, b, share = _choose_cut(groups, cone, listed[top], count, limit, tilt, space)
         child = stack[top + 1]
-        _cut(cone, child, a, b, share, space.corners)
+        cut(cone, child, a, b, share, space.corners)
         bounds[top + 1], fixed[top + 1] = bounds[top], fixed[top]
         sizes[top + 1] = _keep(groups, listed[top], m, child, space.heights, fixed[top + 1], listed[top + 1])
         sizes[top] = _keep(groups, listed[top], m, cone, space.heights, fixed[top], listed[top])

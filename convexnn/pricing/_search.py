@@ -12,7 +12,9 @@ _MAX_STEPS = 100
 
 
 @reordering_kernel
-def _heights(vertices: FloatArray, rows: FloatArray, listed: IndexArray, m: int, heights: FloatArray) -> None:
+def heights_at(
+    vertices: FloatArray, rows: FloatArray, listed: IndexArray, m: int, heights: FloatArray
+) -> None:
     """``x_i . v_k`` for the listed rows."""
     r = vertices.shape[0]
     for i in range(m):
@@ -58,7 +60,7 @@ def _relax(
 
 
 @reordering_kernel
-def _proved(
+def proved(
     vertices: FloatArray,
     heights: FloatArray,
     corners: FloatArray,
@@ -84,7 +86,7 @@ def _proved(
 
 
 @reordering_kernel
-def _begin(
+def begin(
     vertices: FloatArray,
     normals: FloatArray,
     corners: FloatArray,
@@ -141,7 +143,7 @@ def _losses(weights: FloatArray, listed: IndexArray, m: int, heights: FloatArray
 
 
 @reordering_kernel
-def _loosest_edge(losses: FloatArray, where: FloatArray) -> tuple[int, int, float]:
+def loosest_edge(losses: FloatArray, where: FloatArray) -> tuple[int, int, float]:
     """Choose the edge whose chords are loosest near the relaxation's maximiser, and where to cut it.
 
     `where` are the coordinates of the maximiser in the cone's vertices. The cut is at the mean of the
@@ -163,7 +165,7 @@ def _loosest_edge(losses: FloatArray, where: FloatArray) -> tuple[int, int, floa
 
 
 @reordering_kernel
-def _longest_edge(vertices: FloatArray) -> tuple[int, int]:
+def longest_edge(vertices: FloatArray) -> tuple[int, int]:
     least, first, second = math.inf, 1, 0
     for a in range(vertices.shape[0]):
         for b in range(a):
@@ -210,7 +212,7 @@ def _keep(
 
 
 @reordering_kernel
-def _cut(cone: FloatArray, child: FloatArray, a: int, b: int, share: float, corner: FloatArray) -> None:
+def cut(cone: FloatArray, child: FloatArray, a: int, b: int, share: float, corner: FloatArray) -> None:
     """Cut the edge (a, b): `child` gets the part at a, `cone` keeps the one at b."""
     r = cone.shape[0]
     square = 0.0
@@ -289,14 +291,14 @@ def search(
     while top >= 0 and visited < budget:
         visited += 1
         cone, m = stack[top], int(sizes[top])
-        _heights(cone, rows, listed[top], m, heights)
+        heights_at(cone, rows, listed[top], m, heights)
         limit = max(threshold, (1.0 + tol) * best[0], slack)
         count = _relax(
             cone, fixed[top], rows, weights, listed[top], m, heights, corners, falling, strengths, places
         )
         bound = math.inf
         if facet_normals(cone, normals, work):
-            _begin(cone, normals, corners, limit, start, point)
+            begin(cone, normals, corners, limit, start, point)
             maximise_concave(
                 count,
                 falling,
@@ -311,7 +313,7 @@ def search(
                 sides,
                 active,
             )
-            bound = _proved(cone, heights, corners, count, strengths, places, shares, point)
+            bound = proved(cone, heights, corners, count, strengths, places, shares, point)
         bounds[top] = min(bounds[top], bound + slack)
         if bound > limit:
             value = _value(fixed[top], rows, weights, listed[top], m, point)
@@ -327,11 +329,11 @@ def search(
             for j in range(r):
                 where[k] += normals[k, j] * point[j]
         _losses(weights, listed[top], m, heights, losses)
-        a, b, share = _loosest_edge(losses, where)
+        a, b, share = loosest_edge(losses, where)
         if a < 0:
-            a, b = _longest_edge(cone)
+            a, b = longest_edge(cone)
         child = stack[top + 1]
-        _cut(cone, child, a, b, share, corners)
+        cut(cone, child, a, b, share, corners)
         bounds[top + 1] = bounds[top]
         fixed[top + 1] = fixed[top]
         sizes[top + 1] = _keep(listed[top], m, rows, weights, child, fixed[top + 1], listed[top + 1])

@@ -40,30 +40,21 @@ of ``n eps sum_i |t_i| |x_i|``, and a rounded vertex moves the cones that share 
 every level of the search.
 """
 
-import heapq
 import math
-import os
 import threading
 import time
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from itertools import count, repeat
 
 import numpy as np
 
 from convexnn._typing import BoolArray, FloatArray
 from convexnn.pricing._search import search
+from convexnn.pricing.best_first import DEPTH, BestFirst
 from convexnn.pricing.bounds import SupportBounds
 
-__all__ = ["support_bounds"]
+__all__ = ["span", "support_bounds"]
 
 _EPS = float(np.finfo(np.float64).eps)
-_DEPTH = 250
-# Cones that a task visits, tasks of a thread between two looks at the clock, seconds they should take.
-_FIRST_BUDGET, _BUDGET = 16, 4096
-_TASKS = 4
-_FEW_ROOTS = 16
-_LONG = 0.1
 _REMEMBERED = 64
 _BALANCED = 1e-9
 
@@ -96,11 +87,40 @@ class _Face:
         size = _size(rows, weights, linear)
         used = rows.any(axis=1)
         rows, weights = rows[used], weights[used]
-        basis = _span(np.vstack([rows, linear]))
+        basis = span(np.vstack([rows, linear]))
         inside = np.ascontiguousarray(rows @ basis)
         lost = float(np.abs(weights) @ np.linalg.norm(rows - inside @ basis.T, axis=1))
-        slack = 2 * lost + _EPS * size * math.sqrt(max(d, 1)) * (4 * n + 10 * d + 8 * _DEPTH)
+        slack = 2 * lost + _EPS * size * math.sqrt(max(d, 1)) * (4 * n + 10 * d + 8 * DEPTH)
         return cls(inside, weights, np.asarray(linear @ basis), basis, slack)
+
+    def search(
+        self,
+        cone: FloatArray,
+        bound: float,
+        threshold: float,
+        tol: float,
+        budget: int,
+        best: FloatArray,
+        stack: FloatArray,
+        bounds: FloatArray,
+        record: FloatArray,
+    ) -> int:
+        """Search below a cone; see `best_first.Face`."""
+        return search(
+            cone,
+            bound,
+            self.rows,
+            self.weights,
+            self.linear,
+            threshold,
+            self.slack,
+            tol,
+            budget,
+            best,
+            stack,
+            bounds,
+            record,
+        )
 
     def roots(self) -> FloatArray:
         """Vertices of cones that cover the half space in which h is largest, shape (2**(r-1), r, r)."""
@@ -139,7 +159,7 @@ def _merged(
     return rows[left], weights[left], linear
 
 
-def _span(vectors: FloatArray) -> FloatArray:
+def span(vectors: FloatArray) -> FloatArray:
     """Orthonormal basis of the span of rows, shape (d, r); the identity where that is everything."""
     d = vectors.shape[1]
     lengths = np.linalg.norm(vectors, axis=1)
@@ -152,8 +172,9 @@ def _span(vectors: FloatArray) -> FloatArray:
 
 
 def _size(X: FloatArray, t: FloatArray, linear: FloatArray) -> float:
-    """``|g0| + sum_i |t_i| |x_i|``, no less than H."""
-    return float(np.linalg.norm(linear) + np.abs(t) @ np.linalg.norm(X, axis=1))
+    """``|g0| + sum_i |t_i| |x_i|``, rounded up: no less than H."""
+    size = float(np.linalg.norm(linear) + np.abs(t) @ np.linalg.norm(X, axis=1))
+    return size * (1 + 2 * (X.shape[0] + X.shape[1] + 4) * _EPS)
 
 
 class _Pricing:
@@ -214,100 +235,6 @@ class _Pricing:
         return float(value / norm) if norm > 0 else 0.0
 
 
-@dataclass(frozen=True, eq=False)
-class _Found:
-    """What one search brought: the best point, if better than before, and the cones that are left."""
-
-    key: int
-    best: FloatArray
-    settled: float
-    visited: int
-    cones: FloatArray
-    bounds: FloatArray
-
-
-class _Search:
-    """Best-first search over all faces; each task searches depth-first below one cone."""
-
-    def __init__(self, pricing: _Pricing, threshold: float, tol: float, initial: float) -> None:
-        self._pricing, self._threshold, self._tol = pricing, threshold, tol
-        self._order = count()
-        self._open: list[tuple[float, int, int, FloatArray | None]] = [
-            (-initial, next(self._order), key, None) for key in pricing.keys
-        ]
-        self.lower, self.settled, self.n_visited = 0.0, 0.0, 0
-        self.weights: FloatArray | None = None
-        self.met: list[FloatArray] = []
-
-    @property
-    def upper(self) -> float:
-        """The largest bound of a cone, settled or open."""
-        opened = -self._open[0][0] if self._open else 0.0
-        return max(opened, self.settled, self.lower)
-
-    def run(self, stop_above: float, deadline: float) -> bool:
-        """Search until all cones are settled, a point above `stop_above` is found, or time is up."""
-        n_threads, budget = os.cpu_count() or 1, _FIRST_BUDGET
-        with ThreadPoolExecutor(n_threads) as pool:
-            while self._open and self.lower <= stop_above:
-                began = time.perf_counter()
-                if began > deadline:
-                    return False
-                size = _TASKS * n_threads if len(self._open) > _TASKS * n_threads else n_threads
-                tasks = [heapq.heappop(self._open) for _ in range(min(size, len(self._open)))]
-                for found in pool.map(self._task, tasks, repeat(budget)):
-                    self._add(found, stop_above)
-                seconds = time.perf_counter() - began
-                budget = min(_BUDGET, max(4, int(budget * min(4.0, _LONG / seconds))))
-        return not self._open
-
-    def _task(self, task: tuple[float, int, int, FloatArray | None], budget: int) -> list[_Found]:
-        bound, _, key, cone = -task[0], *task[1:]
-        face = self._pricing.face(key)
-        limit = max(self._threshold, (1 + self._tol) * self.lower)
-        if bound <= limit + face.slack:
-            return [_Found(key, np.zeros(1), bound, 0, np.empty((0, 0, 0)), np.empty(0))]
-        roots = face.roots() if cone is None else cone[None]
-        if len(roots) > _FEW_ROOTS:
-            return [_Found(key, np.zeros(1), 0.0, 0, roots, np.full(len(roots), bound))]
-        return [self._below(face, key, root, bound, budget) for root in roots]
-
-    def _below(self, face: _Face, key: int, cone: FloatArray, bound: float, budget: int) -> _Found:
-        r = face.rows.shape[1]
-        stack, bounds, record = np.empty((_DEPTH, r, r)), np.empty(_DEPTH), np.zeros(2)
-        best = np.concatenate([[self.lower], np.zeros(r)])
-        left = search(
-            np.ascontiguousarray(cone),
-            bound,
-            face.rows,
-            face.weights,
-            face.linear,
-            self._threshold,
-            face.slack,
-            self._tol,
-            budget,
-            best,
-            stack,
-            bounds,
-            record,
-        )
-        return _Found(key, best, record[1], int(record[0]), stack[:left].copy(), bounds[:left].copy())
-
-    def _add(self, results: list[_Found], stop_above: float) -> None:
-        for found in results:
-            self.n_visited += found.visited
-            self.settled = max(self.settled, found.settled)
-            if found.best[1:].any():
-                weights = self._pricing.weights(found.key, found.best[1:])
-                value = abs(self._pricing.value(weights))
-                if value > stop_above:
-                    self.met.append(weights)
-                if value > self.lower:
-                    self.lower, self.weights = value, weights
-            for cone, bound in zip(found.cones, found.bounds.tolist(), strict=True):
-                heapq.heappush(self._open, (-bound, next(self._order), found.key, cone))
-
-
 def support_bounds(
     X: FloatArray,
     t: FloatArray,
@@ -354,12 +281,12 @@ def support_bounds(
     X, t = np.ascontiguousarray(X, dtype=np.float64), np.asarray(t, dtype=np.float64)
     linear = np.zeros(X.shape[1]) if linear is None else np.asarray(linear, dtype=np.float64)
     pricing = _Pricing(X, t, linear, _free_coordinate(X, t, linear, penalized))
-    run = _Search(pricing, threshold, tol, _size(X, t, linear))
+    run = BestFirst(pricing, threshold, tol, _size(X, t, linear))
     complete = run.run(stop_above, began + (math.inf if time_limit is None else time_limit))
     weights = np.zeros(X.shape[1]) if run.weights is None else run.weights
     return SupportBounds(
         lower=run.lower,
-        upper=run.upper,
+        upper=float(run.upper),
         weights=weights,
         sign=math.copysign(1.0, pricing.value(weights)),
         n_nodes=run.n_visited,

@@ -41,9 +41,10 @@ mean of both up to half of their difference, :math:`|G(u) - M u| \le W u / 2` en
 Sums :math:`\sum_k \lambda_k w_k` are at most :math:`\max_k w_k` times :math:`\sum_k \lambda_k \le 1 / \min_k
 v_k \cdot e`, e the centre, since :math:`1 \ge u \cdot e`. Both bounds are exact up to the second order of the
 size of the cone: chords are, :math:`\mu` is of first order and enters by its square, and in the second bound
-:math:`\mu` and W, which is of first order at most, are multiplied. A gain of one entry is cut where its
-loosest chords cross; with several entries thin cones have a large :math:`\mu`, so that only long edges are
-cut, and not near their ends. The bound holds at any time, whatever was cut.
+:math:`\mu` and W, which is of first order at most, are multiplied. An ordinary gain, of one entry and groups
+of one row, is cut where its loosest chords cross; for others thin cones have loose bounds, because of
+:math:`\mu` or of third pieces, so that only long edges are cut, and not near their ends. The bound holds at
+any time, whatever was cut.
 
 **Rounding** is allowed for as in `convexnn.pricing.branch_and_bound`. The squares and quotients of the second
 bound are of figures no smaller than L, which is at least that allowance.
@@ -52,15 +53,15 @@ bound are of figures no smaller than L, which is at least that allowance.
 import math
 import time
 from dataclasses import dataclass
-from typing import cast
 
 import numpy as np
 
 from convexnn._typing import FloatArray, IntArray
 from convexnn.pricing._grouped_bound import Groups, Workspace
 from convexnn.pricing._grouped_search import grouped_search
+from convexnn.pricing.best_first import DEPTH, BestFirst
 from convexnn.pricing.bounds import SupportBounds
-from convexnn.pricing.branch_and_bound import _DEPTH, _EPS, _Found, _Pricing, _Search, _span
+from convexnn.pricing.branch_and_bound import span
 from convexnn.pricing.grouped_ascent import ascend, grouped_maxima
 from convexnn.pricing.grouped_gain import GroupedGain
 
@@ -69,6 +70,7 @@ __all__ = ["grouped_bounds", "grouped_maxima"]
 _LARGEST_RANK = 14
 _N_STARTS = 40
 _SAME = 1e-9
+_EPS = float(np.finfo(np.float64).eps)
 
 
 @dataclass(frozen=True, eq=False)
@@ -92,7 +94,7 @@ class _Face:
     def of(cls, gain: GroupedGain, sign: float) -> "_Face":
         """Pass to the span; the gain is multiplied by `sign`."""
         (n, _), d, size = gain.values.shape, gain.rows.shape[1], gain.size
-        basis = _span(np.vstack([gain.rows, gain.linear]))
+        basis = span(np.vstack([gain.rows, gain.linear]))
         r = basis.shape[1]
         inside = gain.rows @ basis
         lost = np.linalg.norm(gain.rows - inside @ basis.T, axis=1).reshape(n, size).max(axis=1, initial=0.0)
@@ -110,9 +112,37 @@ class _Face:
             gain.offsets,
             np.ascontiguousarray(sign * flat),
         )
-        terms = 4 * n + 10 * d + 8 * _DEPTH + 4 * len(gain.linear)
+        terms = 4 * n + 10 * d + 8 * DEPTH + 4 * len(gain.linear)
         slack = 2 * missed + 4 * _EPS * gain.bound * max(d, 1) * terms
         return cls(groups, basis, slack)
+
+    def search(
+        self,
+        cone: FloatArray,
+        bound: float,
+        threshold: float,
+        tol: float,
+        budget: int,
+        best: FloatArray,
+        stack: FloatArray,
+        bounds: FloatArray,
+        record: FloatArray,
+    ) -> int:
+        """Search below a cone; see `best_first.Face`."""
+        return grouped_search(
+            cone,
+            bound,
+            self.groups,
+            threshold,
+            self.slack,
+            tol,
+            budget,
+            best,
+            stack,
+            bounds,
+            record,
+            Workspace.of(self.groups),
+        )
 
     def roots(self) -> FloatArray:
         """Vertices of the orthants, shape (2**r, r, r)."""
@@ -158,31 +188,11 @@ class _Problem:
         return float(response[0] if len(response) == 1 else np.linalg.norm(response)) / norm
 
 
-class _GroupedSearch(_Search):
+class _GroupedSearch(BestFirst):
     """Best-first search over the cones of a grouped gain."""
 
     def __init__(self, problem: _Problem, threshold: float, tol: float) -> None:
-        super().__init__(cast(_Pricing, problem), threshold, tol, problem.initial)
-
-    def _below(self, face: _Face, key: int, cone: FloatArray, bound: float, budget: int) -> _Found:  # type: ignore[override]
-        r = face.basis.shape[1]
-        stack, bounds, record = np.empty((_DEPTH, r, r)), np.empty(_DEPTH), np.zeros(2)
-        best = np.concatenate([[self.lower], np.zeros(r)])
-        left = grouped_search(
-            np.ascontiguousarray(cone),
-            bound,
-            face.groups,
-            self._threshold,
-            face.slack,
-            self._tol,
-            budget,
-            best,
-            stack,
-            bounds,
-            record,
-            Workspace.of(face.groups),
-        )
-        return _Found(key, best, record[1], int(record[0]), stack[:left].copy(), bounds[:left].copy())
+        super().__init__(problem, threshold, tol, problem.initial)
 
     def begin(self, weights: FloatArray, values: FloatArray, stop_above: float) -> None:
         """Take in points that are known, the best one first."""
@@ -233,7 +243,7 @@ def grouped_bounds(
     stop_above : float
         The search may stop at a point of a larger value.
     time_limit : float, optional
-        Seconds, local ascents not counted; the best bounds so far are returned.
+        Seconds; the local ascents at the start are not interrupted. The best bounds so far are returned.
     starts : ndarray of shape (d, m), optional
         Weights from which local ascents begin, besides those `grouped_maxima` chooses.
 

@@ -9,6 +9,8 @@ from convexnn._typing import FloatArray, IntArray
 
 __all__ = ["GroupedGain"]
 
+_EPS = float(np.finfo(np.float64).eps)
+
 
 @dataclass(frozen=True, eq=False)
 class GroupedGain:
@@ -88,8 +90,9 @@ class GroupedGain:
 
     @property
     def bound(self) -> float:
-        """``|G_0|_F + sum_g |t_g| max |x|``, no less than the largest ``|G|`` on the unit ball."""
-        return float(np.linalg.norm(self.linear) + np.linalg.norm(self.values, axis=1) @ self.radii)
+        """``|G_0|_F + sum_g |t_g| max |x|``, rounded up: no less than the largest ``|G|`` on the unit ball."""
+        size = float(np.linalg.norm(self.linear) + np.linalg.norm(self.values, axis=1) @ self.radii)
+        return size * (1 + 2 * (len(self.rows) + self.linear.size + 4) * _EPS)
 
     def merged(self) -> "GroupedGain":
         """Drop groups that are nothing, and add up those with the same rows and offset."""
@@ -134,7 +137,8 @@ class GroupedGain:
         highest = np.take_along_axis(heights, place[:, None], axis=1)[:, 0]
         weights = (self._scatter().T @ directions) * (highest > 0)
         if self.size == 1:
-            return gradients + self.rows.T @ weights
+            gradients += self.rows.T @ weights
+            return gradients
         groups = np.arange(len(place))[:, None] * self.size
         gradients += np.einsum("gmd,gm->dm", self.rows[groups + place], weights)
         return gradients

@@ -5,7 +5,7 @@ from fractions import Fraction
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from scipy.optimize import nnls
 
@@ -76,6 +76,7 @@ def test_two_rows_in_the_plane():
 
 @settings(max_examples=60, deadline=None)
 @given(seed=st.integers(0, 2**32 - 1), scale=st.sampled_from([1e-8, 1e-3, 1.0, 1e5]))
+@example(seed=45071, scale=1e-8)
 def test_no_point_of_the_ball_exceeds_the_upper_bound(seed, scale):
     rng = np.random.default_rng(seed)
     n, d = int(rng.integers(1, 30)), int(rng.integers(1, 6))

@@ -1,0 +1,164 @@
+"""Best-first branch and bound over cones of weights; what a cone's bound is, the problem says."""
+
+import heapq
+import os
+import time
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from itertools import count, repeat
+from typing import Protocol
+
+import numpy as np
+
+from convexnn._typing import FloatArray
+
+__all__ = ["DEPTH", "BestFirst", "Face", "Found", "Maximisations"]
+
+DEPTH = 250
+# Cones that a task visits, tasks of a thread between two looks at the clock, seconds they should take.
+_FIRST_BUDGET, _BUDGET = 16, 4096
+_TASKS = 4
+_FEW_ROOTS = 16
+_LONG = 0.1
+
+
+class Face(Protocol):
+    """One maximisation, in coordinates of its own."""
+
+    @property
+    def slack(self) -> float:
+        """What rounding can have taken from a bound."""
+
+    def roots(self) -> FloatArray:
+        """Vertices of cones that cover all weights that count, shape (m, r, r)."""
+
+    def search(
+        self,
+        cone: FloatArray,
+        bound: float,
+        threshold: float,
+        tol: float,
+        budget: int,
+        best: FloatArray,
+        stack: FloatArray,
+        bounds: FloatArray,
+        record: FloatArray,
+    ) -> int:
+        """Search depth-first below a cone and return how many cones are left.
+
+        Parameters
+        ----------
+        cone : ndarray of shape (r, r)
+            Unit vertices.
+        bound : float
+            Of the cone.
+        threshold, tol : float
+            Cones below ``max(threshold, (1 + tol) best[0])`` are settled.
+        budget : int
+            Cones to visit at most.
+        best : ndarray of shape (1 + r,)
+            Largest value that is known and where; is updated.
+        stack, bounds : ndarray of shape (DEPTH, r, r) and (DEPTH,)
+            Receive the cones that are left.
+        record : ndarray of shape (2,)
+            Receives the number of cones visited and the largest bound of a settled one.
+        """
+
+
+class Maximisations(Protocol):
+    """The faces of a problem: its value is the largest of their maxima."""
+
+    @property
+    def keys(self) -> list[int]:
+        """Numbers of the faces."""
+
+    def face(self, key: int) -> Face:
+        """Return a face."""
+
+    def weights(self, key: int, u: FloatArray) -> FloatArray:
+        """Return unit weights along coordinates u of a face."""
+
+    def value(self, weights: FloatArray) -> float:
+        """Value at weights of norm one, with its sign."""
+
+
+@dataclass(frozen=True, eq=False)
+class Found:
+    """What one search brought: the best point, if better than before, and the cones that are left."""
+
+    key: int
+    best: FloatArray
+    settled: float
+    visited: int
+    cones: FloatArray
+    bounds: FloatArray
+
+
+class BestFirst:
+    """Best-first search over all faces; each task searches depth-first below one cone."""
+
+    def __init__(self, pricing: Maximisations, threshold: float, tol: float, initial: float) -> None:
+        self._pricing, self._threshold, self._tol = pricing, threshold, tol
+        self._order = count()
+        self._open: list[tuple[float, int, int, FloatArray | None]] = [
+            (-initial, next(self._order), key, None) for key in pricing.keys
+        ]
+        self.lower, self.settled, self.n_visited = 0.0, 0.0, 0
+        self.weights: FloatArray | None = None
+        self.met: list[FloatArray] = []
+
+    @property
+    def upper(self) -> float:
+        """The largest bound of a cone, settled or open."""
+        opened = -self._open[0][0] if self._open else 0.0
+        return max(opened, self.settled, self.lower)
+
+    def run(self, stop_above: float, deadline: float) -> bool:
+        """Search until all cones are settled, a point above `stop_above` is found, or time is up."""
+        n_threads, budget = os.cpu_count() or 1, _FIRST_BUDGET
+        with ThreadPoolExecutor(n_threads) as pool:
+            while self._open and self.lower <= stop_above:
+                began = time.perf_counter()
+                if began > deadline:
+                    return False
+                size = _TASKS * n_threads if len(self._open) > _TASKS * n_threads else n_threads
+                tasks = [heapq.heappop(self._open) for _ in range(min(size, len(self._open)))]
+                for found in pool.map(self._task, tasks, repeat(budget)):
+                    self._add(found, stop_above)
+                seconds = time.perf_counter() - began
+                budget = min(_BUDGET, max(4, int(budget * min(4.0, _LONG / seconds))))
+        return not self._open
+
+    def _task(self, task: tuple[float, int, int, FloatArray | None], budget: int) -> list[Found]:
+        bound, _, key, cone = -task[0], *task[1:]
+        face = self._pricing.face(key)
+        limit = max(self._threshold, (1 + self._tol) * self.lower)
+        if bound <= limit + face.slack:
+            return [Found(key, np.zeros(1), bound, 0, np.empty((0, 0, 0)), np.empty(0))]
+        roots = face.roots() if cone is None else cone[None]
+        if len(roots) > _FEW_ROOTS:
+            return [Found(key, np.zeros(1), 0.0, 0, roots, np.full(len(roots), bound))]
+        return [self._below(face, key, root, bound, budget) for root in roots]
+
+    def _below(self, face: Face, key: int, cone: FloatArray, bound: float, budget: int) -> Found:
+        r = cone.shape[1]
+        stack, bounds, record = np.empty((DEPTH, r, r)), np.empty(DEPTH), np.zeros(2)
+        best = np.concatenate([[self.lower], np.zeros(r)])
+        left = face.search(
+            np.ascontiguousarray(cone), bound, self._threshold, self._tol, budget, best, stack, bounds, record
+        )
+        return Found(key, best, record[1], int(record[0]), stack[:left].copy(), bounds[:left].copy())
+
+    def _add(self, results: list[Found], stop_above: float) -> None:
+        for found in results:
+            self.n_visited += found.visited
+            self.settled = max(self.settled, found.settled)
+            if found.best[1:].any():
+                weights = self._pricing.weights(found.key, found.best[1:])
+                value = abs(self._pricing.value(weights))
+                if value > stop_above:
+                    self.met.append(weights)
+                if value > self.lower:
+                    self.lower, self.weights = value, weights
+            for cone, bound in zip(found.cones, found.bounds.tolist(), strict=True):
+                heapq.heappush(self._open, (-bound, next(self._order), found.key, cone))
