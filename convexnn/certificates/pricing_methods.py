@@ -226,9 +226,9 @@ class Pricing:
             )
         if self.method == "closed_form" or (self.method == "auto" and layer.n_weights > _LARGEST_RANK):
             found, values = layer.maxima(theta[:, 0], np.empty((0, layer.n_weights)))
-            return SupportBounds(
-                float(np.abs(values[0])), gain.bound + error, found[0], 1.0, 0, True
-            ), "closed form"
+            relaxed = [layer.relaxed(column, _left(deadline)) for column in theta.T]
+            upper = math.hypot(*relaxed) * (1 + 8 * _EPS * len(relaxed)) + error
+            return SupportBounds(float(np.abs(values[0])), upper, found[0], 1.0, 0, True), "closed form"
         seconds = min(deadline, time.perf_counter() + _AUTO_SECONDS) if self.method == "auto" else deadline
         bounds = layer.bounds(theta, threshold=threshold, time_limit=_left(seconds))
         return replace(bounds, upper=bounds.upper + error), "branch and bound"

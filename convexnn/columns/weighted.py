@@ -24,7 +24,7 @@ from convexnn._typing import FloatArray, RandomState
 from convexnn.activations import Activation
 from convexnn.columns.weighted_ascent import Priced, searched
 from convexnn.columns.weighted_bounds import branched, relaxed
-from convexnn.columns.weighted_descent import slide
+from convexnn.columns.weighted_descent import is_better, slide
 from convexnn.columns.weighted_network import WeightedNeurons, WeightedProblem
 from convexnn.losses import Loss
 from convexnn.patterns.witnesses import as_generator
@@ -34,17 +34,18 @@ from convexnn_solvers.threads import single_blas_thread
 
 __all__ = ["WeightedFit", "weighted_training"]
 
-# Directions: random ones at the start, those of one round for each output.
-_RANDOM, _NEW, _NEAR = 24, 30, 0.1
+# Neurons of the first network, more for each further output, and the share of the spread that they fit;
+# new filters of one round for each output; how far from filters in use others are looked for.
+_RANDOM, _MORE, _SHARE, _NEW, _NEAR = 24, 6, 0.1, 30, 0.1
 _STARTS, _MANY_STARTS = 40, 120
 # Widths of rounded kinks: of the first descent, and of those from filters that have settled.
-_WIDE, _SETTLED = (0.3, 0.1, 0.03, 0.01, 1e-3), (0.01, 1e-3, 1e-4)
+_WIDE, _SETTLED = (0.3, 0.1, 0.03, 0.01, 1e-3), (0.01, 1e-3)
 # Shares of the tolerance: of the group lasso, and of rounds too small to be worth more.
-_MASTER, _SLOW_GAIN = 0.1, 0.1
+_MASTER, _SLOW_GAIN, _NO_GAIN = 0.1, 0.1, 4.0
 _LOOSEST = 1e-3
 _MAX_ROUNDS, _SLOW_ROUNDS, _MOST_STALLS = 60, 4, 2
-# Branch and bound: filters of so few weights, seconds without a limit of time, share of one for the search.
-_FEW_WEIGHTS, _SECONDS, _SEARCHING = 6, 60.0, 0.6
+# Branch and bound: filters of so few weights, seconds without a limit of time; share of one for the search.
+_FEW_WEIGHTS, _SECONDS, _SEARCHING = 6, 30.0, 0.6
 _BRANCH, _PROMISING, _ROOM = 0.05, 0.8, 0.9
 _LEAST_TOL, _TIGHTER, _LEAST_PRICE, _ANY_GAP = 1e-10, 0.1, 0.01, 1e300
 _TINY = float(np.finfo(np.float64).tiny)
@@ -104,8 +105,8 @@ def weighted_training(
 ) -> WeightedFit:
     """Minimise ``L(f) + alpha / 2 * sum_j (|u_j|^2 + |a_j|^2)`` over filters, output weights and intercept.
 
-    Where filters have at most 6 weights branch and bound bounds the optimum, for at most a minute unless a
-    limit of time is given; elsewhere a relaxation does, whose gap does not close.
+    Where filters have at most 6 weights branch and bound bounds the optimum, for at most half a minute unless
+    a limit of time is given; elsewhere a relaxation does, whose gap does not close.
 
     Parameters
     ----------
@@ -187,6 +188,10 @@ class _Search:
         return self._fit(stopped, message)
 
     @property
+    def _few_weights(self) -> bool:
+        return int(self._problem.patches.shape[2]) <= _FEW_WEIGHTS
+
+    @property
     def _closed(self) -> bool:
         return self._value - self._bound <= self._tol * abs(self._value)
 
@@ -198,10 +203,27 @@ class _Search:
         empty = problem.empty()
         gradient = problem.loss.gradient(problem.layer_outputs(empty), problem.targets, problem.sample_weight)
         found = self._search(into_domain(problem, -gradient), rng, _STARTS)
-        if found.largest <= problem.alpha and previous is None:
-            return
-        self._solve(np.vstack([found.directions, self._random(rng, _RANDOM)]), _LOOSEST)
-        self._slide(_WIDE)
+        if previous is not None:
+            self._solve(found.directions, _LOOSEST)
+            self._slide(_SETTLED)
+        elif found.largest > problem.alpha:
+            spread = float(np.abs(gradient).sum() / (problem.sample_weight.sum() * gradient.shape[1]))
+            first = self._random_network(rng, found.directions, spread)
+            self._keep(slide(problem, first, _WIDE, until=self._searching))
+            self._slide(_SETTLED)
+
+    def _random_network(
+        self, rng: np.random.Generator, directions: FloatArray, spread: float
+    ) -> WeightedNeurons:
+        """Return neurons of given and of random filters, with random amounts and outputs below `spread`."""
+        empty, n_outputs = self._problem.empty(), self._problem.targets.shape[1]
+        directions = np.vstack([directions, self._random(rng, _RANDOM + _MORE * (n_outputs - 1))])
+        amounts = rng.standard_normal((len(directions), self._problem.patches.shape[1]))
+        fed = np.arange(len(directions)) % n_outputs
+        raw = WeightedNeurons(directions, amounts, fed, empty.intercept)
+        size = float(np.abs(self._problem.layer_outputs(raw) - empty.intercept).mean())
+        scaled: FloatArray = amounts * (_SHARE * spread / max(size, _TINY))
+        return replace(raw, amounts=scaled).balanced()
 
     def _random(self, rng: np.random.Generator, n_directions: int) -> FloatArray:
         """Draw Gaussian filters, as long in one coordinate of the patches as in another."""
@@ -241,7 +263,7 @@ class _Search:
     def _keep(self, neurons: WeightedNeurons) -> None:
         """Take a network for the best one unless it is worse."""
         value = self._problem.value(neurons)
-        if value <= self._value:
+        if is_better(value, neurons, self._value, self._neurons):
             self._neurons, self._value = neurons, value
 
     def _rounds(self, rng: np.random.Generator) -> tuple[Status, str]:
@@ -288,7 +310,9 @@ class _Search:
         """Whether the last rounds together brought little."""
         if len(values) <= _SLOW_ROUNDS:
             return False
-        return values[-1 - _SLOW_ROUNDS] - values[-1] <= _SLOW_GAIN * self._tol * abs(values[-1])
+        # Where branch and bound can close the gap the last digits are worth the time.
+        gain = _SLOW_GAIN if self._few_weights else _NO_GAIN
+        return values[-1 - _SLOW_ROUNDS] - values[-1] <= gain * self._tol * abs(values[-1])
 
     def _searched(self, program: ConvexProgram, result: SolveResult, rng: np.random.Generator) -> Priced:
         """Search all filters for gains above alpha, thoroughly before a claim that there are none."""
@@ -322,7 +346,7 @@ class _Search:
         """Bound all gains at a dual point and so the optimum; return filters that gain too much."""
         problem, theta = self._problem, result.dual_point
         priced = Priced(math.inf, np.empty((0, problem.patches.shape[2])))
-        if problem.patches.shape[2] <= _FEW_WEIGHTS and self._branching > 0:
+        if self._few_weights and self._branching > 0:
             began = time.perf_counter()
             threshold = self._sufficient(program, theta, known)
             priced = branched(
@@ -347,12 +371,14 @@ class _Search:
 
     def _sufficient(self, program: ConvexProgram, theta: FloatArray, known: float) -> float:
         """Return about the largest gain that still closes the gap, no less than what is known."""
-        alpha, known = self._problem.alpha, max(known, self._problem.alpha)
-        _, value = scaled_bound(program, theta, known)
-        room = _ROOM * (self._tol * abs(self._value) - (self._value - value))
-        # To scale theta down by a share costs at most that share of the penalty.
-        penalty = alpha * float(self._neurons.sizes().sum())
-        return known * (1 + min(1.0, max(0.0, room) / max(penalty, _TINY)))
+        known = max(known, self._problem.alpha)
+        wanted = self._value - _ROOM * self._tol * abs(self._value)
+        share = 1.0
+        while share > _ROOM * self._tol**2:
+            if scaled_bound(program, theta, known * (1 + share))[1] >= wanted:
+                return known * (1 + share)
+            share *= 0.5
+        return known
 
     def _report(self, n_new: int) -> None:
         if self._verbose:

@@ -10,15 +10,16 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.optimize import minimize
 
-from convexnn._typing import BoolArray, FloatArray, IntArray
+from convexnn._typing import BoolArray, FloatArray
 from convexnn.columns.weighted_kinks import kink_subspace
 from convexnn.columns.weighted_network import WeightedProblem
-from convexnn.pricing.grouped import grouped_maxima
 
-__all__ = ["Priced", "distinct", "positions", "refined", "searched"]
+__all__ = ["Priced", "distinct", "refined", "searched"]
 
 _MAX_STEPS = 50
 _WIDTHS = (0.01, 1e-3)
+# Cosines above which filters count as equal, before and after refinement.
+_NEAR, _SAME = 1 - 1e-3, 1 - 1e-9
 
 
 @dataclass(frozen=True, eq=False)
@@ -75,25 +76,12 @@ def searched(
     -------
     Priced
     """
-    n_positions = problem.patches.shape[1]
     largest, found = 0.0, [np.empty((0, starts.shape[1]))]
     for k in range(theta.shape[1]):
-        values, linear = problem.gain(theta[:, k])
-        weights, gains = grouped_maxima(
-            problem.rows,
-            values[:, None],
-            size=1,
-            offsets=positions(problem),
-            n_columns=n_positions,
-            linear=linear,
-            starts=starts.T,
-            n_starts=n_starts,
-            seed=seed,
-        )
+        weights, gains = problem.layer.maxima(theta[:, k], starts, n_starts=n_starts, seed=seed)
         largest = max(largest, float(np.abs(gains).max(initial=0.0)))
-        order = np.argsort(-np.abs(gains), kind="stable")
-        above = weights[:, order[np.abs(gains[order]) > threshold]].T
-        refinements = refined(problem, theta[:, k], np.vstack([distinct(above, at_most), near]))
+        above = weights[np.abs(gains) > threshold]
+        refinements = refined(problem, theta[:, k], np.vstack([distinct(above, at_most, _NEAR), near]))
         gain = _Gain(problem, theta[:, k])
         gains = np.array([gain.value(direction) for direction in refinements])
         largest = max(largest, float(gains.max(initial=0.0)))
@@ -178,13 +166,7 @@ class _Gain:
         return end / np.linalg.norm(end)
 
 
-def positions(problem: WeightedProblem) -> IntArray:
-    """Return the position of each of the stacked patches, (n * K,)."""
-    n, n_positions, _ = problem.patches.shape
-    return np.tile(np.arange(n_positions), n)
-
-
-def distinct(weights: FloatArray, at_most: int) -> FloatArray:
+def distinct(weights: FloatArray, at_most: int, cosine: float = _SAME) -> FloatArray:
     """First unit vectors of a list, without zeros and near repetitions."""
     kept: list[FloatArray] = []
     for weight in weights:
@@ -192,6 +174,6 @@ def distinct(weights: FloatArray, at_most: int) -> FloatArray:
         if norm == 0 or len(kept) == at_most:
             continue
         direction = weight / norm
-        if not kept or np.max(np.array(kept) @ direction) < 1 - 1e-9:
+        if not kept or np.max(np.array(kept) @ direction) < cosine:
             kept.append(direction)
     return np.array(kept).reshape(-1, weights.shape[1])

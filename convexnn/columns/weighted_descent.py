@@ -23,13 +23,16 @@ from convexnn.columns.rounded_losses import without_kinks
 from convexnn.columns.weighted_kinks import kink_subspace
 from convexnn.columns.weighted_network import WeightedNeurons, WeightedProblem
 
-__all__ = ["slide"]
+__all__ = ["is_better", "slide"]
 
 _MAX_STEPS = 300
 _MEMORY = 20
 _FLAT = 1e-13
 # Filters of one output are merged where the cosine of their angle is above this.
 _CLOSE = 1 - 1e-3
+# Neurons of so small a share of the largest are dropped.
+_VANISHED = 1e-5
+_ROUNDING = 1e-13
 
 
 def slide(
@@ -54,7 +57,7 @@ def slide(
     Returns
     -------
     WeightedNeurons
-        Balanced. The objective of `problem` is never above that at `neurons`.
+        Balanced. The objective of `problem` is not above that at `neurons`, see `is_better`.
     """
     rounded = replace(problem, loss=without_kinks(problem.loss, problem.targets, problem.sample_weight))
     best, best_value = neurons, problem.value(neurons)
@@ -65,11 +68,17 @@ def slide(
             confined = _Descent(rounded, reached, 0.0, _subspaces(rounded, reached, width)).run(until)
             for found in (reached, confined):
                 value = problem.value(found)
-                if value < best_value:
+                if is_better(value, found, best_value, best):
                     best, best_value = found, value
         if best is not neurons or len(at) == len(neurons) or time.perf_counter() > until:
             break
     return best
+
+
+def is_better(value: float, neurons: WeightedNeurons, other_value: float, other: WeightedNeurons) -> bool:
+    """Whether a network's objective is lower, or the same to rounding with fewer neurons."""
+    rounding = _ROUNDING * abs(other_value) if len(neurons) < len(other) else 0.0
+    return value < other_value + rounding
 
 
 class _Descent:
@@ -141,8 +150,8 @@ def _subspaces(problem: WeightedProblem, neurons: WeightedNeurons, width: float)
 
 
 def _merged(neurons: WeightedNeurons) -> WeightedNeurons:
-    """Replace neurons of one output whose filters nearly agree by the best single one."""
-    free = np.ones(len(neurons), dtype=np.bool_)
+    """Drop negligible neurons; those of one output whose filters nearly agree become the best single one."""
+    free = neurons.sizes() > _VANISHED * neurons.sizes().max(initial=0.0)
     cosines = neurons.directions() @ neurons.directions().T
     same = neurons.outputs[:, None] == neurons.outputs
     weights, amounts, outputs = [], [], []

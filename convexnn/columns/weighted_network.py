@@ -17,6 +17,7 @@ from convexnn._jit import kernel
 from convexnn._typing import BoolArray, FloatArray, IntArray
 from convexnn.activations import Activation
 from convexnn.losses import Loss
+from convexnn.pricing.hidden_layer import WeightedLayer
 from convexnn.programs.explicit_design import ExplicitDesign
 from convexnn_solvers import ConvexProgram, SolveResult
 
@@ -134,6 +135,12 @@ class WeightedProblem:
         return self.patches.reshape(-1, self.patches.shape[2])
 
     @cached_property
+    def layer(self) -> WeightedLayer:
+        """The filters' layer, all of whose weights are penalised."""
+        _, n_positions, d = self.patches.shape
+        return WeightedLayer(self.rows, n_positions, self.activation, np.ones(d, dtype=np.bool_))
+
+    @cached_property
     def lengths(self) -> FloatArray:
         """Norms of the rows, (n * K,)."""
         return np.asarray(np.linalg.norm(self.rows, axis=1))
@@ -199,15 +206,6 @@ class WeightedProblem:
         slopes = np.empty_like(layer)
         _bend(layer, slopes, self.lengths[rows], width, self.activation.on, self.activation.off)
         return layer, slopes
-
-    def gain(self, theta: FloatArray) -> tuple[FloatArray, FloatArray]:
-        """Return values t (n * K,) and a linear part (K, d) of the gains at a dual point (n,).
-
-        ``theta . phi(X_k u) = linear[k] . u + sum_i t[i * K + k] max(x_ik . u, 0)`` for all u and k.
-        """
-        n_positions = self.patches.shape[1]
-        linear = self.activation.off * np.einsum("i,ikd->kd", theta, self.patches)
-        return np.repeat((self.activation.on - self.activation.off) * theta, n_positions), linear
 
     def program(self, directions: FloatArray) -> ConvexProgram:
         """Return the group lasso over filters of norm one, (P, d)."""

@@ -69,7 +69,9 @@ class ConvexCNNRegressor(NetworkRegressor, BaseConvexCNN):
         Filters (h, m) and output weights (m, q), for "weighted" (m, K, q); hidden and output biases.
     gap_scope_ : {"patterns", "global"}
         "global" where `dual_objective_` bounds every network of this kind: with "exact" patterns, and always
-        for one output with "weighted" pooling and for linear filters.
+        for one output with "weighted" pooling and for linear filters. With "weighted" pooling and more
+        than 6 weights a filter the bound is a relaxation whose gap stays open; fits do not warn of that where
+        searches find no filter that pays (`violation_`).
     patterns_ : PatternSet
         Of the stacked patches of the training data; with "weighted" pooling those of the filters, and none
         of linear ones.

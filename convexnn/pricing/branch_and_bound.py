@@ -173,8 +173,8 @@ def span(vectors: FloatArray) -> FloatArray:
 
 def _size(X: FloatArray, t: FloatArray, linear: FloatArray) -> float:
     """``|g0| + sum_i |t_i| |x_i|``, rounded up: no less than H."""
-    size = float(np.linalg.norm(linear) + np.abs(t) @ np.linalg.norm(X, axis=1))
-    return size * (1 + 2 * (X.shape[0] + X.shape[1] + 4) * _EPS)
+    size = np.linalg.norm(linear) + np.abs(t) @ np.linalg.norm(X, axis=1)
+    return float(size * (1 + 2 * (len(X) + X.shape[1] + 4) * _EPS))
 
 
 class _Pricing:

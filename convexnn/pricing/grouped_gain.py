@@ -90,7 +90,7 @@ class GroupedGain:
 
     @property
     def bound(self) -> float:
-        """``|G_0|_F + sum_g |t_g| max |x|``, rounded up: no less than the largest ``|G|`` on the unit ball."""
+        """``|G_0|_F + sum_g |t_g| max |x|``, rounded up: no less than ``|G|`` on the unit ball."""
         size = float(np.linalg.norm(self.linear) + np.linalg.norm(self.values, axis=1) @ self.radii)
         return size * (1 + 2 * (len(self.rows) + self.linear.size + 4) * _EPS)
 

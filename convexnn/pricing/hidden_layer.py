@@ -15,6 +15,7 @@ from convexnn.pricing.grouped import grouped_bounds, grouped_maxima
 from convexnn.pricing.grouped_gain import GroupedGain
 from convexnn.pricing.local_ascent import local_maxima
 from convexnn.pricing.relaxations import semidefinite
+from convexnn.pricing.weighted_relaxations import eigenvalue_bound, position_bound
 
 __all__ = ["GroupedLayer", "HiddenLayer", "MaxLayer", "WeightedLayer", "hidden_layer"]
 
@@ -270,11 +271,22 @@ class WeightedLayer(GroupedLayer):
     def _pooled(self, products: FloatArray) -> FloatArray:
         return self.activation(products)
 
+    @property
+    def patches(self) -> FloatArray:
+        """The rows of each sample, (n, K, d)."""
+        return self.rows.reshape(self.n_samples, self.positions, -1)
+
+    def relaxed(self, theta: FloatArray, time_limit: float | None) -> float:
+        """Upper bound by eigenvalues and, position by position, semidefinite relaxations."""
+        upper = eigenvalue_bound(self.patches, self.activation, theta)
+        if time_limit is None or time_limit > 0:
+            upper = min(upper, position_bound(self.patches, self.activation, theta, time_limit))
+        return upper
+
     def grouped(self, theta: FloatArray) -> GroupedGain:
         """Return the gain of all outputs together at a dual point (n, q): entry ``k q + o`` for output o."""
         phi, (n, q), K = self.activation, theta.shape, self.positions
         offsets = np.tile(q * np.arange(K), n)
-        patches = self.rows.reshape(n, K, -1)
-        linear = phi.off * np.einsum("no,nkd->kod", theta, patches, optimize=True).reshape(K * q, -1)
+        linear = phi.off * np.einsum("no,nkd->kod", theta, self.patches, optimize=True).reshape(K * q, -1)
         values = (phi.on - phi.off) * np.repeat(theta, K, axis=0)
         return GroupedGain.of(self.rows, values, 1, offsets, K * q, linear)

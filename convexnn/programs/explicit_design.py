@@ -32,7 +32,7 @@ class ExplicitDesign:
     References
     ----------
     Yuan and Lin, "Model selection and estimation in regression with grouped variables", Journal of the
-    Royal Statistical Society B 68, 2006, equation 2.1.
+    Royal Statistical Society B 68, 2006.
     """
 
     def __init__(self, features: FloatArray) -> None:

@@ -100,8 +100,7 @@ def linear_conv_program(
 
     References
     ----------
-    Ergen and Pilanci, "Implicit convex regularizers of CNN architectures", ICLR 2021, section 3.1 (linear
-    CNNs).
+    Ergen and Pilanci, "Implicit convex regularizers of CNN architectures", ICLR 2021 (linear CNNs).
     """
     loss, targets, weight = _encoded(y, loss, sample_weight)
     return SpectralProgram(PatchMatrices(patches), targets, loss, float(alpha), weight, fit_intercept)
@@ -206,8 +205,8 @@ def circular_program(
 
     References
     ----------
-    Pilanci and Ergen, "Neural networks are convex regularizers", ICML 2020, section 5.2 (circular linear
-    CNNs); several channels turn its absolute values into norms.
+    Pilanci and Ergen, "Neural networks are convex regularizers", ICML 2020 (circular linear CNNs, the
+    l1 norm in the Fourier domain); several channels turn its absolute values into norms.
     """
     if images.ndim not in (3, 4):
         raise ValueError(

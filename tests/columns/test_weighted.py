@@ -257,3 +257,18 @@ def test_wrong_input_is_refused():
         trained(patches, targets, 1.0, activation="gated_relu")
     with pytest.raises(ValueError, match=r"shape \(n, K, d\)"):
         trained(patches[:, 0], targets, 1.0)
+
+
+def test_a_network_without_neurons_is_certified_where_it_is_optimal():
+    """Two positions of one patch gain ``|theta| |x| sqrt(2)`` = 8 together, less than alpha."""
+    found = trained(
+        np.full((3, 2, 2), -2.0),
+        np.full(3, -2.0),
+        10.0,
+        weight=np.array([0.0, 0.0, 1.0]),
+        fit_intercept=False,
+        tol=1e-3,
+    )
+    assert found.result.objective == pytest.approx(2.0)
+    assert found.result.dual_objective == pytest.approx(2.0, rel=1e-9)
+    assert len(found.hidden_weights) == 0
