@@ -18,7 +18,7 @@ import numpy as np
 from scipy.linalg import LinAlgError, cho_factor, cho_solve, solve_triangular
 
 from convexnn._typing import FloatArray, IntArray
-from convexnn.columns.objective import Neurons, Objective, selected
+from convexnn.columns.objective import Neurons, Objective
 
 __all__ = ["Descent"]
 
@@ -117,7 +117,7 @@ class _Model:
 
     def __init__(self, objective: Objective, neurons: Neurons, width: float) -> None:
         self.objective, self.neurons = objective, neurons
-        X, alpha, phi = objective.rows, objective.alpha, objective.activation
+        X, alpha = objective.rows, objective.alpha
         norms = np.maximum(objective.norms(neurons.weights), _TINY)
         self.width = width * np.linalg.norm(neurons.weights, axis=1)
         self.products = X @ neurons.weights.T
@@ -125,32 +125,20 @@ class _Model:
         self.value = objective.fit(outputs) + objective.penalty(neurons)
         gradient = objective.gradient(outputs)
         self.root = np.sqrt(np.maximum(objective.curvature(outputs), 0.0))
-        reach = np.maximum(self.width * objective.row_norms[:, None], _TINY)
-        share = np.clip(0.5 * (self.products / reach + 1.0), 0.0, 1.0)
-        bend = phi.on - phi.off
-        self.layer = (phi.off + bend * share) * neurons.signs
-        if objective.layer.selects:
-            self.layer *= selected(self.products, objective.positions)
-        pull = objective.on_rows(gradient)[:, neurons.outputs]
+        self.layer, pulled, kinks = objective.slopes(neurons, self.products, self.width, gradient)
         self.units = neurons.weights * objective.penalized / norms[:, None]
-        self.slopes = (self.layer * pull).T @ X + alpha * self.units
+        self.slopes = pulled.T @ X + alpha * self.units
         self.intercept_slope = gradient.sum(axis=0) * objective.fit_intercept
-        inside = (share > 0) & (share < 1) & (self.layer != 0)
-        kinks = np.where(inside, np.maximum(neurons.signs * pull, 0.0) * bend / (2 * reach), 0.0)
-        self.blocks = self._blocks(kinks, norms)
+        self.blocks = self._blocks(norms) + objective.kink_curvature(kinks)
 
-    def _blocks(self, kinks: FloatArray, norms: FloatArray) -> FloatArray:
-        """Curvature of each neuron's norm and kinks, (m, d, d)."""
-        X, alpha, penalized = self.objective.rows, self.objective.alpha, self.objective.penalized
+    def _blocks(self, norms: FloatArray) -> FloatArray:
+        """Curvature of each neuron's norm, (m, d, d)."""
+        alpha, penalized = self.objective.alpha, self.objective.penalized
         blocks = -self.units[:, :, None] * self.units[:, None, :]
-        diagonal = np.arange(X.shape[1])
+        diagonal = np.arange(len(penalized))
         blocks[:, diagonal, diagonal] += penalized
         blocks *= (alpha / norms)[:, None, None]
-        for j in range(len(norms)):
-            rows = np.flatnonzero(kinks[:, j])
-            if rows.size:
-                blocks[j] += (X[rows] * kinks[rows, j, None]).T @ X[rows]
-        return blocks
+        return np.asarray(blocks)
 
     def direction(self, damping: float) -> tuple[FloatArray, FloatArray] | None:
         """Newton direction of weights and intercept; None if the system is not positive definite."""

@@ -11,12 +11,15 @@ from convexnn._typing import BoolArray, FloatArray, IntArray
 from convexnn.activations import Activation
 from convexnn.losses import Loss
 from convexnn.pricing.hidden_layer import HiddenLayer
+from convexnn_solvers.threads import in_parts
 
-__all__ = ["Neurons", "Objective", "merged", "random_neurons", "selected"]
+__all__ = ["Neurons", "Objective", "merged", "random_neurons"]
 
 # Of a loss, relative to its largest: where all samples are on straight pieces a step needs some length.
 _LEAST_CURVATURE = 1e-6
 _FIRST_SHARE = 0.2
+# Weights of a neuron up to which squares of rows are added up by a kernel instead of by BLAS.
+_SMALL = 32
 _TINY = float(np.finfo(np.float64).tiny)
 
 
@@ -144,6 +147,69 @@ class Objective:
         )
         return outputs
 
+    def slopes(
+        self, neurons: Neurons, products: FloatArray, width: FloatArray, gradient: FloatArray
+    ) -> tuple[FloatArray, FloatArray, FloatArray]:
+        """Slopes of the rounded layer at ``X u = products``, those times the loss's, and curvature of kinks.
+
+        Parameters
+        ----------
+        neurons : Neurons
+        products : ndarray of shape (n P, m)
+        width : ndarray of shape (m,)
+        gradient : ndarray of shape (n, K)
+            Of the loss.
+
+        Returns
+        -------
+        layer, pulled, kinks : ndarray of shape (n P, m)
+            ``signs[j] phi'``, ``signs[j] phi' gradient``, and how much of ``x x'`` each row adds to the
+            curvature where its kink holds the neuron.
+        """
+        layer, pulled, kinks = (np.empty(products.shape) for _ in range(3))
+        slopes = (self.activation.on, self.activation.off)
+
+        def work(part: slice) -> None:
+            rows = slice(part.start * self.positions, part.stop * self.positions)
+            _bend_layer(
+                products[rows],
+                width,
+                self.row_norms[rows],
+                neurons.signs,
+                neurons.outputs,
+                gradient[part],
+                slopes,
+                self.positions,
+                self.layer.selects,
+                layer[rows],
+                pulled[rows],
+                kinks[rows],
+            )
+
+        in_parts(work, self.n_samples, 8.0 * products.size)
+        return layer, pulled, kinks
+
+    def kink_curvature(self, kinks: FloatArray) -> FloatArray:
+        """``sum_r kinks[r, j] x_r x_r'``, (n P, m) -> (m, d, d)."""
+        (m, d), X = (kinks.shape[1], self.rows.shape[1]), self.rows
+        if d > _SMALL:
+            blocks = np.zeros((m, d, d))
+            for j in range(m):
+                rows = np.flatnonzero(kinks[:, j])
+                blocks[j] = (X[rows] * kinks[rows, j, None]).T @ X[rows]
+            return blocks
+        parts: list[FloatArray] = []
+
+        def work(part: slice) -> None:
+            own = np.zeros((m, d, d))
+            _add_squares(kinks[part], X[part], own)
+            parts.append(own)
+
+        in_parts(work, len(X), float(kinks.size * d))
+        lower = np.sum(parts, axis=0)
+        upper = np.tril(lower, -1).transpose(0, 2, 1)
+        return np.asarray(np.tril(lower) + upper)
+
     def part(self, samples: IntArray) -> "Objective":
         """Return the objective of some samples, their weights raised to make up for the others."""
         weight = self.weight[samples] * (self.weight.sum() / self.weight[samples].sum())
@@ -233,11 +299,58 @@ def _add_layer(
                 total[sample, outputs[j]] += signs[j] * value
 
 
-def selected(products: FloatArray, positions: int) -> BoolArray:
-    """Which row of each sample is its largest, (n P, m) -> (n P, m); the first of equal ones."""
-    by_sample = products.reshape(-1, positions, products.shape[1])
-    largest = by_sample.argmax(axis=1)
-    return np.asarray(np.arange(positions)[:, None] == largest[:, None]).reshape(products.shape)
+@kernel
+def _bend_layer(
+    products: FloatArray,
+    width: FloatArray,
+    row_norms: FloatArray,
+    signs: FloatArray,
+    outputs: IntArray,
+    gradient: FloatArray,
+    slopes: tuple[float, float],
+    positions: int,
+    selects: bool,
+    layer: FloatArray,
+    pulled: FloatArray,
+    kinks: FloatArray,
+) -> None:
+    """Fill the last three arrays as `Objective.slopes` describes."""
+    n, m = products.shape
+    on, off = slopes
+    bend = on - off
+    for low in range(0, n, positions):
+        sample = low // positions
+        for j in range(m):
+            kept = -1
+            if selects:
+                kept = low
+                for i in range(low + 1, low + positions):
+                    if products[i, j] > products[kept, j]:
+                        kept = i
+            pull = signs[j] * gradient[sample, outputs[j]]
+            for i in range(low, low + positions):
+                layer[i, j], pulled[i, j], kinks[i, j] = 0.0, 0.0, 0.0
+                if selects and i != kept:
+                    continue
+                t, w = products[i, j], width[j] * row_norms[i]
+                slope = on if t >= w else off
+                if -w < t < w:
+                    slope = off + bend * 0.5 * (t / w + 1.0)
+                    kinks[i, j] = max(pull, 0.0) * bend / (2.0 * w)
+                layer[i, j] = signs[j] * slope
+                pulled[i, j] = slope * pull
+
+
+@kernel
+def _add_squares(weights: FloatArray, rows: FloatArray, blocks: FloatArray) -> None:
+    """Add the lower triangles of ``weights[r, j] x_r x_r'`` to each block j."""
+    for r in range(weights.shape[0]):
+        for j in range(weights.shape[1]):
+            if weights[r, j] != 0.0:
+                for a in range(rows.shape[1]):
+                    factor = weights[r, j] * rows[r, a]
+                    for b in range(a + 1):
+                        blocks[j, a, b] += factor * rows[r, b]
 
 
 def random_neurons(objective: Objective, n_neurons: int, rng: np.random.Generator) -> Neurons:
