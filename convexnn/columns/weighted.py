@@ -324,17 +324,21 @@ class _Search:
 
     def _search(self, theta: FloatArray, rng: np.random.Generator, n_starts: int) -> Priced:
         used = self._neurons.directions()
-        starts = np.vstack([used, self._random(rng, n_starts // 2)])
+        # With many outputs fewer starts for each of them.
+        n_starts //= math.ceil(math.sqrt(theta.shape[1]))
         near = used + _NEAR * rng.standard_normal(used.shape) / math.sqrt(used.shape[1])
         return searched(
             self._problem,
             theta,
             self._problem.alpha * (1 + _LEAST_PRICE * self._tol),
-            starts,
+            self._random(rng, n_starts // 2),
+            used,
             near / np.linalg.norm(near, axis=1, keepdims=True),
+            self._neurons.outputs,
             n_starts=n_starts // 2,
             seed=self._n_rounds,
             at_most=_NEW,
+            until=self._searching,
         )
 
     def _promising(self, program: ConvexProgram, result: SolveResult, largest: float) -> bool:

@@ -5,12 +5,14 @@ stop short of maxima on kinks, where most of them are; so a second ascent rounds
 that hold the filter, and ends in their subspace.
 """
 
+import math
+import time
 from dataclasses import dataclass
 
 import numpy as np
 from scipy.optimize import minimize
 
-from convexnn._typing import BoolArray, FloatArray
+from convexnn._typing import BoolArray, FloatArray, IntArray
 from convexnn.columns.weighted_kinks import kink_subspace
 from convexnn.columns.weighted_network import WeightedProblem
 
@@ -49,11 +51,14 @@ def searched(
     theta: FloatArray,
     threshold: float,
     starts: FloatArray,
+    used: FloatArray,
     near: FloatArray,
+    feeds: IntArray,
     *,
     n_starts: int,
     seed: int,
     at_most: int,
+    until: float = math.inf,
 ) -> Priced:
     """Ascend the gain of every output from many starts.
 
@@ -63,25 +68,34 @@ def searched(
     theta : ndarray of shape (n, q)
     threshold : float
         Gains at or below it are left out.
-    starts : ndarray of shape (m, d)
-        Filters to start from, beside random ones.
-    near : ndarray of shape (m', d)
-        Filters whose neighbourhoods are looked at.
+    starts : ndarray of shape (m', d)
+        Filters to start from for every output, beside random ones.
+    used, near : ndarray of shape (m, d)
+        Filters to start from for the output that they feed, and others whose neighbourhoods are looked at.
+    feeds : ndarray of int, shape (m,)
+        These outputs.
     n_starts, seed : int
         Of the random ones.
     at_most : int
         Directions for each output.
+    until : float
+        Value of ``time.perf_counter`` after which no more outputs are looked at.
 
     Returns
     -------
     Priced
+        `largest` is infinite if outputs were left out.
     """
     largest, found = 0.0, [np.empty((0, starts.shape[1]))]
     for k in range(theta.shape[1]):
-        weights, gains = problem.layer.maxima(theta[:, k], starts, n_starts=n_starts, seed=seed)
+        if time.perf_counter() > until:
+            return Priced(math.inf, np.vstack(found))
+        own = feeds == k
+        first = np.vstack([used[own], starts])
+        weights, gains = problem.layer.maxima(theta[:, k], first, n_starts=n_starts, seed=seed)
         largest = max(largest, float(np.abs(gains).max(initial=0.0)))
         above = weights[np.abs(gains) > threshold]
-        refinements = refined(problem, theta[:, k], np.vstack([distinct(above, at_most, _NEAR), near]))
+        refinements = refined(problem, theta[:, k], np.vstack([distinct(above, at_most, _NEAR), near[own]]))
         gain = _Gain(problem, theta[:, k])
         gains = np.array([gain.value(direction) for direction in refinements])
         largest = max(largest, float(gains.max(initial=0.0)))

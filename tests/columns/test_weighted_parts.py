@@ -113,7 +113,9 @@ def test_bounds_are_in_order(activation, seed):
     unit /= np.linalg.norm(unit, axis=1, keepdims=True)
     layer = problem.activation(problem.patches @ unit.T)
     gains = np.linalg.norm(np.einsum("iq,ikm->qkm", theta, layer), axis=1)
-    found = searched(problem, theta, 0.0, unit[:20], unit[:5], n_starts=20, seed=0, at_most=5)
+    found = searched(
+        problem, theta, 0.0, unit[:20], unit[5:10], unit[:5], np.arange(5) % 2, n_starts=20, seed=0, at_most=5
+    )
     exact = branched(problem, theta, 0.0, tol=1e-3, stop_above=np.inf, until=np.inf)
     loose = relaxed(problem, theta, until=np.inf)
     quick = relaxed(problem, theta, until=-np.inf)
