@@ -74,7 +74,7 @@ def certify(
         - weights ``(U, a)``, ``(U, b, a)`` or ``(U, b, a, c)``: hidden weights (d, m), hidden biases (m,),
           output weights (m,) or (m, k), output biases (k,), where b and c may be None; the activation is
           ReLU.
-    X : array-like of shape (n_samples, n_features) or (n_samples, *image_shape)
+    X : array-like of shape (n_samples, n_features) or (n_samples, ...)
         The training data; images with channels last.
     y : array-like of shape (n_samples,) or (n_samples, n_outputs)
         Targets or, for classifiers, labels. Where the object knows no classes: -1 and +1, or class indices

@@ -17,7 +17,9 @@ DOCUMENTED = [
     "convexnn.estimators",
     "convexnn.losses",
     "convexnn.networks",
+    "convexnn.patches",
     "convexnn.patterns",
+    "convexnn.plotting",
     "convexnn.programs",
     "convexnn_solvers",
 ]

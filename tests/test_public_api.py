@@ -13,6 +13,9 @@ import convexnn_solvers
 
 PUBLIC = [
     "Certificate",
+    "ConvNetwork",
+    "ConvexCNNClassifier",
+    "ConvexCNNRegressor",
     "ConvexMLPClassifier",
     "ConvexMLPClassifierCV",
     "ConvexMLPRegressor",
@@ -48,6 +51,13 @@ CLASSIFIER = REGRESSOR | {"loss": "log_loss", "class_weight": None}
 CROSS_VALIDATED = {"alphas": 30, "eps": 1e-3, "cv": None, "scoring": None}
 REGRESSOR_CV = CROSS_VALIDATED | {k: v for k, v in REGRESSOR.items() if k not in ("alpha", "warm_start")}
 CLASSIFIER_CV = REGRESSOR_CV | {"loss": "log_loss", "class_weight": None}
+CONVOLUTION = {
+    "image_shape": None,
+    "kernel_size": 3,
+    "stride": 1,
+    "padding": "valid",
+    "pooling": "auto",
+}
 CHOICE = {"alpha_", "alphas_", "scores_", "best_score_", "path_"}
 FITTED = {
     "coefs_",
@@ -114,6 +124,8 @@ def test_version():
         (convexnn.ConvexMLPClassifier, CLASSIFIER),
         (convexnn.ConvexMLPRegressorCV, REGRESSOR_CV),
         (convexnn.ConvexMLPClassifierCV, CLASSIFIER_CV),
+        (convexnn.ConvexCNNRegressor, REGRESSOR | CONVOLUTION),
+        (convexnn.ConvexCNNClassifier, CLASSIFIER | CONVOLUTION),
     ],
 )
 def test_parameters_of_the_estimators(estimator_type, expected):
@@ -124,16 +136,26 @@ def test_parameters_of_the_estimators(estimator_type, expected):
     assert estimator_type().get_params() == expected
 
 
-@pytest.mark.parametrize("estimator_type", [convexnn.ConvexMLPRegressor, convexnn.ConvexMLPClassifier])
-def test_fitted_attributes(estimator_type):
+@pytest.mark.parametrize(
+    ("estimator_type", "more"),
+    [
+        (convexnn.ConvexMLPRegressor, set()),
+        (convexnn.ConvexMLPClassifier, {"classes_"}),
+        (convexnn.ConvexCNNRegressor, {"filters_", "image_shape_"}),
+        (convexnn.ConvexCNNClassifier, {"classes_", "filters_", "image_shape_"}),
+    ],
+)
+def test_fitted_attributes(estimator_type, more):
     model = estimator_type()
     assert not {name for name in vars(model) if name.endswith("_")}
     model.fit([[0.0], [1.0], [2.0]], [0, 1, 0])
-    expected = FITTED | ({"classes_"} if estimator_type is convexnn.ConvexMLPClassifier else set())
+    expected = FITTED | more
     assert {name for name in vars(model) if name.endswith("_")} == expected
     for name in expected:
         assert name in estimator_type.__doc__
-    assert isinstance(model.network_, convexnn.TwoLayerNetwork)
+    is_convolutional = "filters_" in more
+    network_type = convexnn.ConvNetwork if is_convolutional else convexnn.TwoLayerNetwork
+    assert isinstance(model.network_, network_type)
     assert isinstance(model.patterns_, convexnn.PatternSet)
     assert isinstance(model.result_, convexnn_solvers.SolveResult)
     assert model.gap_scope_ in ("patterns", "global")
@@ -176,6 +198,8 @@ def test_examples_of_docstrings(name):
         "ConvexMLPClassifier",
         "ConvexMLPRegressorCV",
         "ConvexMLPClassifierCV",
+        "ConvexCNNRegressor",
+        "ConvexCNNClassifier",
         "convex_path",
     ],
 )

@@ -30,6 +30,7 @@ from convexnn.programs.pattern_choice import PatternChoice
 from convexnn.programs.restricted import RestrictedPrograms
 from convexnn.programs.training import NetworkKind, TrainingData, TrainingProblem
 from convexnn_solvers import ConvexProgram, SolveResult, Status, solve
+from convexnn_solvers.registry import automatic
 from convexnn_solvers.threads import single_blas_thread
 
 __all__ = ["AdaptiveFit", "adapt"]
@@ -49,6 +50,8 @@ _STARTS, _MANY_STARTS, _CANDIDATES = 40, 80, 60
 # Rounds: at most so many; they stop where so many in a row bring less than so many times the tolerance.
 _MAX_ROUNDS, _SLOW_ROUNDS, _SLOW_GAIN = 200, 4, 4.0
 _LOOSEST = 1e-2
+# Rows of all cones together, above which interior-point steps take too long for one round of many.
+_MANY_CONSTRAINTS = 200_000
 _NEARLY_ZERO = 1e-6
 _ANY_GAP = 1e300
 _TINY = float(np.finfo(np.float64).tiny)
@@ -294,7 +297,7 @@ class _Search:
         limits = self.limits
         result = solve(
             task.program,
-            solver=limits.solver,
+            solver=self._solver(task),
             tol=accuracy,
             max_iter=limits.max_iter,
             time_limit=None if seconds == math.inf else seconds,
@@ -309,6 +312,12 @@ class _Search:
         self.answer, self.violation = (task, result), math.inf
         self.n_rounds += 1
         return result
+
+    def _solver(self, task: _Round) -> str:
+        """Return the solver of a round: where cones have many rows none that works with all of them."""
+        names = automatic(task.program) if self.limits.solver == "auto" else []
+        many = len(self.objective.rows) * len(task.patterns) > _MANY_CONSTRAINTS
+        return names[0] if many and len(names) > 1 else self.limits.solver
 
     def _measured(self, task: _Round) -> tuple[_Round, SolveResult]:
         """Return the starting point for the answer."""

@@ -15,6 +15,7 @@ import numpy as np
 from convexnn._jit import kernel
 from convexnn._typing import FloatArray, IntArray
 from convexnn.columns.objective import Neurons, Objective
+from convexnn_solvers.threads import in_parts
 
 __all__ = ["Candidates", "best_candidates"]
 
@@ -26,6 +27,8 @@ _PROMISING = 0.5
 _ALIKE, _SAME = 0.99, 0.999
 _MAX_HALVINGS = 6
 _FREE = 1e-3
+# Conjugate gradients: operations of one direction, and iterations in any case. Any direction will do.
+_CG_OPERATIONS, _FEW_ITERATIONS = 4e6, 5
 # A square of the penalised part, relative to the whole, below which a direction is a constant.
 _NEGLIGIBLE = 1e-18
 _ENTRIES = 4_000_000
@@ -146,13 +149,17 @@ class _Climb:
         """Ascend from each direction; where the last is not better than the first, the first."""
         ends = directions.copy()
         step = max(1, _ENTRIES // len(self.objective.rows))
-        for low in range(0, len(directions), step):
-            part = slice(low, low + step)
-            current, within = self.normalised(directions[part]), width
-            for _ in range(n_steps):
-                current = self._step(current, signs[part], outputs[part], within)
-                within = max(_NARROWING * within, _LEAST_WIDTH)
-            ends[part] = current
+        parts = [slice(low, low + step) for low in range(0, len(directions), step)]
+
+        def work(chosen: slice) -> None:
+            for part in parts[chosen]:
+                current, within = self.normalised(directions[part]), width
+                for _ in range(n_steps):
+                    current = self._step(current, signs[part], outputs[part], within)
+                    within = max(_NARROWING * within, _LEAST_WIDTH)
+                ends[part] = current
+
+        in_parts(work, len(parts), float(n_steps * len(directions) * self.objective.rows.size))
         risen = self.prices(ends, signs, outputs) > self.prices(directions, signs, outputs)
         return np.where(risen[:, None], ends, directions)
 
@@ -244,7 +251,8 @@ def _newton(
         search = residual * inverse
         size = np.dot(residual, search)
         wanted = 1e-6 * size
-        for _ in range(min(count, d) + 1):
+        most = max(_FEW_ITERATIONS, int(_CG_OPERATIONS / (count * d + 1.0)))
+        for _ in range(min(count, d, most) + 1):
             if size <= wanted:
                 break
             image = search / inverse

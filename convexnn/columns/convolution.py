@@ -16,6 +16,7 @@ from convexnn.patterns import PatternSet
 from convexnn.patterns.witnesses import ResolutionError
 from convexnn.programs import network_weights
 from convexnn.programs.linear_conv import (
+    circular_blocks,
     circular_program,
     circular_weights,
     is_circular,
@@ -26,6 +27,8 @@ from convexnn.programs.linear_conv import (
 from convexnn.programs.samples import merge_samples
 from convexnn.programs.training import NetworkKind, TrainingData
 from convexnn_solvers import SolveResult, solve, solve_spectral
+from convexnn_solvers.options import SolveOptions
+from convexnn_solvers.registry import get_backend
 
 __all__ = ["TrainedConvolution", "check_convolution", "train_convolution"]
 
@@ -125,6 +128,9 @@ def train_convolution(
     ValueError
         If ``alpha = 0`` is not supported.
     """
+    SolveOptions(settings.tol, settings.max_iter, settings.time_limit, settings.verbose)  # raises if wrong
+    if settings.solver != "auto":
+        get_backend(settings.solver)
     if kind.pooling == "weighted":
         if alpha == 0:
             raise ValueError(
@@ -232,7 +238,11 @@ def _linear(
     }
     if is_circular(geometry) and not bias and n_outputs == 1:
         program = circular_program(geometry.images(samples.X), samples.targets, **common)
-        result = solve(program, solver=solver, **limits)
+        begin = None
+        if previous is not None:
+            spectra = circular_blocks(geometry, previous.hidden_weights, previous.output_weights)
+            begin = spectra, previous.output_biases
+        result = solve(program, solver=solver, start=begin, **limits)
         columns, amounts = circular_weights(geometry.image_shape, result.blocks)
         filters = columns.T
     else:

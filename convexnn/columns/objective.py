@@ -194,9 +194,13 @@ class Objective:
         (m, d), X = (kinks.shape[1], self.rows.shape[1]), self.rows
         if d > _SMALL:
             blocks = np.zeros((m, d, d))
-            for j in range(m):
-                rows = np.flatnonzero(kinks[:, j])
-                blocks[j] = (X[rows] * kinks[rows, j, None]).T @ X[rows]
+
+            def square(part: slice) -> None:
+                for j in range(part.start, part.stop):
+                    held = np.flatnonzero(kinks[:, j])
+                    blocks[j] = (X[held] * kinks[held, j, None]).T @ X[held]
+
+            in_parts(square, m, float(kinks.size * d))
             return blocks
         parts: list[FloatArray] = []
 

@@ -115,7 +115,7 @@ class BaseConvexCNN(BaseConvexMLP):
                 f"X must have shape (n_samples, {', '.join(map(str, image_shape))}) or be flat. "
                 f"Got {tuple(images.shape)}; {hint}."
             )
-        return np.asarray(images).reshape(len(images), -1), shape
+        return np.asarray(images).reshape(len(images), int(np.prod(shape))), shape
 
     def _fit(self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None) -> None:
         """Solve the program of the samples and set the fitted attributes."""

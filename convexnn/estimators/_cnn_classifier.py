@@ -122,7 +122,7 @@ dual_gap_, gap_scope_, violation_, patterns_, result_, n_iter_, n_features_in_, 
 
         Parameters
         ----------
-        X : array-like of shape (n_samples, *image_shape) or (n_samples, n_features)
+        X : array-like of shape (n_samples, ...) or (n_samples, n_features)
         y : array-like of shape (n_samples,)
             Labels of at least two classes. For ``pooling=None`` a label for each position, (n_samples, K).
         sample_weight : array-like of shape (n_samples,), optional
@@ -153,7 +153,7 @@ dual_gap_, gap_scope_, violation_, patterns_, result_, n_iter_, n_features_in_, 
 
         Parameters
         ----------
-        X : array-like of shape (n_samples, *image_shape) or (n_samples, n_features)
+        X : array-like of shape (n_samples, ...) or (n_samples, n_features)
         y : array-like of shape (n_samples,), or (n_samples, K) without pooling
         sample_weight : array-like of shape (n_samples,), optional
 

@@ -61,7 +61,7 @@ class ConvexCNNRegressor(NetworkRegressor, BaseConvexCNN):
     ----------
     network_ : ConvNetwork
         The trained network.
-    filters_ : ndarray of shape (n_neurons, *kernel_size, channels)
+    filters_ : ndarray of shape (n_neurons, ..., channels)
         The filters ``u_j``.
     image_shape_ : tuple of int
         Shape of the samples.
@@ -102,7 +102,7 @@ feature_names_in_
 
         Parameters
         ----------
-        X : array-like of shape (n_samples, *image_shape) or (n_samples, n_features)
+        X : array-like of shape (n_samples, ...) or (n_samples, n_features)
         y : array-like of shape (n_samples,) or (n_samples, n_outputs)
             For ``pooling=None`` a target for each position of the kernel, (n_samples, K).
         sample_weight : array-like of shape (n_samples,), optional

@@ -36,7 +36,7 @@ def check_samples(X: ArrayLike, n_features: int) -> FloatArray:
 
 
 def check_images(X: ArrayLike, geometry: PatchGeometry) -> FloatArray:
-    """Return `X` as finite float64 images, (n_samples, *image_shape)."""
+    """Return `X` as finite float64 images, (n_samples, ...)."""
     return _finite(geometry.images(X))
 
 

@@ -127,7 +127,7 @@ class ConvNetwork(BaseNetwork):
 
     @property
     def filters(self) -> FloatArray:
-        """The filters ``u_j`` as small images, shape (n_neurons, *kernel_size, channels)."""
+        """The filters ``u_j`` as small images, shape (n_neurons, ..., channels)."""
         return self.hidden_weights.T.reshape(self.n_neurons, *self.geometry.patch_shape)
 
     def _checked(self, X: ArrayLike) -> FloatArray:
@@ -153,7 +153,7 @@ class ConvNetwork(BaseNetwork):
 
         Parameters
         ----------
-        X : array-like of shape (n_samples, *image_shape) or (n_samples, n_features)
+        X : array-like of shape (n_samples, ...) or (n_samples, n_features)
 
         Returns
         -------
@@ -176,7 +176,7 @@ class ConvNetwork(BaseNetwork):
 
         Parameters
         ----------
-        X : array-like of shape (n_samples, *image_shape) or (n_samples, n_features)
+        X : array-like of shape (n_samples, ...) or (n_samples, n_features)
             Predictions run in chunks of samples, so that the patches of all need not fit in memory.
 
         Returns

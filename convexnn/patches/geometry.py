@@ -157,12 +157,12 @@ class PatchGeometry:
 
         Parameters
         ----------
-        X : array-like of shape (n_samples, *image_shape) or (n_samples, n_features)
+        X : array-like of shape (n_samples, ...) or (n_samples, n_features)
             Flat samples are images raveled in C order.
 
         Returns
         -------
-        ndarray of shape (n_samples, *image_shape), float64
+        ndarray of shape (n_samples, ...), float64
             A view where X is a float64 array whose memory allows it.
 
         Raises
@@ -187,11 +187,11 @@ class PatchGeometry:
 
         Parameters
         ----------
-        X : array-like of shape (n_samples, *image_shape) or (n_samples, n_features)
+        X : array-like of shape (n_samples, ...) or (n_samples, n_features)
 
         Returns
         -------
-        ndarray of shape (n_samples, channels, *image_shape[:-1]), float64
+        ndarray of shape (n_samples, channels, ...), float64
         """
         return np.ascontiguousarray(np.moveaxis(self.images(X), -1, 1))
 
@@ -200,11 +200,11 @@ class PatchGeometry:
 
         Parameters
         ----------
-        X : array-like of shape (n_samples, *image_shape) or (n_samples, n_features)
+        X : array-like of shape (n_samples, ...) or (n_samples, n_features)
 
         Returns
         -------
-        ndarray of shape (n_samples, *output_shape, *kernel_size, channels), float64
+        ndarray of shape (n_samples, positions ..., kernel axes ..., channels), float64
             Read-only, and overlapping in memory. Only padding copies the images.
         """
         images = self.images(X)
@@ -221,7 +221,7 @@ class PatchGeometry:
 
         Parameters
         ----------
-        X : array-like of shape (n_samples, *image_shape) or (n_samples, n_features)
+        X : array-like of shape (n_samples, ...) or (n_samples, n_features)
         bias : bool
             Whether to append a column of ones.
 

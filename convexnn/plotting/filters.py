@@ -29,7 +29,7 @@ class FilterDisplay:
 
     Parameters
     ----------
-    filters : ndarray of shape (n_neurons, *kernel_size, channels)
+    filters : ndarray of shape (n_neurons, ..., channels)
     output_weights : ndarray of shape (n_neurons, ..., n_outputs)
     contributions : ndarray of shape (n_neurons,)
     output_names : sequence of str, optional

@@ -20,6 +20,7 @@ from convexnn.pricing.weighted_relaxations import eigenvalue_bound, position_bou
 __all__ = ["GroupedLayer", "HiddenLayer", "MaxLayer", "WeightedLayer", "hidden_layer"]
 
 _ENTRIES = 4_000_000
+_FEW_ROWS = 500
 
 
 def hidden_layer(
@@ -93,6 +94,17 @@ class HiddenLayer:
     def bits(self, weights: FloatArray) -> WordArray:
         """Packed patterns of weights (m, d) as they are, on a hyperplane or not."""
         return pack_bits(weights @ self.rows.T >= 0)
+
+    def has_more_patterns_than(self, limit: int) -> bool:
+        """Whether some of the rows alone show that more patterns exist; False says nothing.
+
+        Every hyperplane through the origin that no other row has adds two cells at least.
+        """
+        some = self.rows[:: max(1, len(self.rows) // _FEW_ROWS)]
+        sizes = np.linalg.norm(some, axis=1)
+        units = some[sizes > 0] / sizes[sizes > 0, None]
+        firsts = np.take_along_axis(units, np.abs(units).argmax(axis=1)[:, None], axis=1)
+        return 2 * len(np.unique(np.round(units * np.sign(firsts), 6) + 0.0, axis=0)) > limit
 
     def all_patterns(self, max_patterns: int) -> PatternSet:
         """All patterns; raises PatternBudgetError if they are more than so many."""

@@ -18,6 +18,7 @@ from convexnn_solvers.spectral import SpectralProgram, balanced, operator_norm
 
 __all__ = [
     "PatchMatrices",
+    "circular_blocks",
     "circular_program",
     "circular_weights",
     "is_circular",
@@ -262,6 +263,38 @@ def circular_weights(image_shape: tuple[int, ...], blocks: FloatArray) -> tuple[
     output_weights[rows, :, output] = _signals(waves, tuple(extents))[:, :, 0]
     hidden_weights = _signals(filters, tuple(extents)).reshape(used.size, n_pixels * channels)
     return np.ascontiguousarray(hidden_weights.T), output_weights
+
+
+def circular_blocks(
+    geometry: PatchGeometry, hidden_weights: FloatArray, output_weights: FloatArray
+) -> FloatArray:
+    """Map a network to the point of `circular_program` with the same outputs; F is not above its.
+
+    Parameters
+    ----------
+    geometry : PatchGeometry
+        For which `is_circular` holds.
+    hidden_weights : ndarray of shape (D channels, m)
+    output_weights : ndarray of shape (m, D, q)
+
+    Returns
+    -------
+    ndarray of shape (1, q, P, 2 channels)
+    """
+    *extents, channels = geometry.image_shape
+    places = geometry.rows(np.arange(geometry.n_features)[None]).astype(np.intp).ravel()
+    first, second = _frequencies(tuple(extents))
+    # Both frequencies of a pair add the same to the real sum x . w = sum_f x^(f) conj(w^(f)) / D.
+    share = np.where(first == second, 1.0, 2.0)[:, None] / int(np.prod(extents))
+    blocks = np.empty((1, output_weights.shape[2], len(first), 2 * channels))
+    for o, amounts in enumerate(np.moveaxis(output_weights, 2, 0)):
+        by_position = (amounts.T @ hidden_weights.T).ravel()
+        weights = np.bincount(places, weights=by_position, minlength=geometry.n_features)
+        grid = weights.reshape(*extents, channels)
+        spectrum = np.fft.fftn(grid, axes=tuple(range(len(extents)))).reshape(-1, channels)[first]
+        imaginary = np.where((first == second)[:, None], 0.0, spectrum.imag)
+        blocks[0, o] = np.concatenate([spectrum.real, imaginary], axis=1) * share
+    return blocks
 
 
 def _frequencies(extents: tuple[int, ...]) -> tuple[IntArray, IntArray]:

@@ -84,8 +84,10 @@ def choose_patterns(
         return PatternChoice(*layer.some_patterns(int(option), random_state))
     listed_to_solve = option == "exact" and not searchable
     budget = _EXACT_ENTRIES if listed_to_solve else _AUTO_ENTRIES
+    limit = min(_MOST_PATTERNS, max(1, budget // entries_per_pattern))
+    if searchable and layer.has_more_patterns_than(limit):
+        return None
     try:
-        limit = min(_MOST_PATTERNS, max(1, budget // entries_per_pattern))
         return PatternChoice(layer.all_patterns(limit), complete=True)
     except PatternBudgetError as error:
         if searchable:

@@ -78,8 +78,7 @@ def solve(
     options = SolveOptions(tol, max_iter, time_limit, verbose, native)
     if program.norm != "group":
         raise UnsupportedProgramError(
-            f"solve takes programs with a norm for each block. Got a {program.norm} norm; "
-            "use solve_spectral."
+            f"solve takes programs with a norm for each block. Got a {program.norm} norm; use solve_spectral."
         )
     names = automatic(program) if solver == "auto" else [solver]
     backends = [get_backend(name) for name in names]

@@ -5,7 +5,6 @@ from dataclasses import dataclass
 import numpy as np
 import pytest
 
-from convexnn import ConvexCNNClassifier, ConvexCNNRegressor
 from conv_restatement import (
     Array,
     frequency_optimum,
@@ -16,6 +15,7 @@ from conv_restatement import (
     nuclear_optimum,
     pattern_optimum,
 )
+from convexnn import ConvexCNNClassifier, ConvexCNNRegressor
 from pattern_oracles import brute_force_patterns
 
 REGRESSION = ["squared_error", "huber", "absolute_error"]
@@ -66,7 +66,7 @@ class Case:
         return {"hidden_bias": self.hidden_bias, "fit_intercept": self.fit_intercept}
 
     def fit(self, **options):
-        shape, kernel, stride, padding = self.geometry
+        _, kernel, stride, padding = self.geometry
         shared = {"kernel_size": kernel, "stride": stride, "padding": padding, "patterns": "exact"}
         shared |= self.modes | {"alpha": self.alpha, "loss": self.loss, "tol": 1e-8, "random_state": 0}
         estimator = ConvexCNNClassifier if self.loss in CLASSIFICATION else ConvexCNNRegressor
@@ -86,10 +86,10 @@ class Case:
 def draw(seed, *, n=4, geometries=GEOMETRIES, modes=MODES, losses=None, per_position=False):
     rng = np.random.default_rng(seed)
     geometry = geometries[seed % len(geometries)]
-    hidden_bias, fit_intercept = modes[int(rng.integers(len(modes)))]
+    hidden_bias, fit_intercept = modes[seed % len(modes)]
     loss = ["squared_error", *REGRESSION, *CLASSIFICATION][int(rng.integers(7))] if losses is None else losses
     if hidden_bias != "none":
-        # Rows with a padding zero in common lie in a plane, which the restated patterns allow for two of them.
+        # Rows with a padding zero in common lie in a plane; the restated patterns allow two of them.
         n = min(n, 2 if geometry is ZERO else 3)
     X = rng.normal(size=(n, *geometry[0]))
     y = rng.normal(size=(n, 3 if per_position else 1))
@@ -113,14 +113,16 @@ def test_restated_patterns_are_all(bias, seed):
 def test_average_pooling(seed, activation):
     case = draw(seed)
     options = {"pooling": "average", "activation": activation}
-    case.check(case.fit(**options), pattern_optimum(case.patches, case.y, **options, **case.modes, **case.program))
+    optimum = pattern_optimum(case.patches, case.y, **options, **case.modes, **case.program)
+    case.check(case.fit(**options), optimum)
 
 
 @pytest.mark.parametrize("seed", SEEDS)
 def test_max_pooling(seed):
     case = draw(seed, modes=[mode for mode in MODES if mode[0] != "free"])
     options = {"pooling": "max", "activation": "relu"}
-    case.check(case.fit(**options), pattern_optimum(case.patches, case.y, **options, **case.modes, **case.program))
+    optimum = pattern_optimum(case.patches, case.y, **options, **case.modes, **case.program)
+    case.check(case.fit(**options), optimum)
 
 
 @pytest.mark.parametrize("activation", ["relu", "leaky_relu", "absolute_value"])
@@ -128,12 +130,24 @@ def test_max_pooling(seed):
 def test_no_pooling(seed, activation):
     case = draw(seed, per_position=True)
     options = {"pooling": None, "activation": activation}
-    case.check(case.fit(**options), pattern_optimum(case.patches, case.y, **options, **case.modes, **case.program))
+    optimum = pattern_optimum(case.patches, case.y, **options, **case.modes, **case.program)
+    case.check(case.fit(**options), optimum)
 
 
 @pytest.mark.parametrize("seed", SEEDS)
 def test_linear_filters(seed):
     case = draw(seed, modes=[mode for mode in MODES if mode[0] != "free"])
+    optimum = nuclear_optimum(case.patches, case.y, fit_intercept=case.fit_intercept, **case.program)
+    case.check(case.fit(activation="linear"), optimum)
+
+
+@pytest.mark.parametrize(("loss", "seed"), [("hinge", 3), ("absolute_error", 83), ("hinge", 102)])
+def test_linear_filters_that_fit_almost_without_loss(loss, seed):
+    rng = np.random.default_rng(seed)
+    n = int(rng.integers(2, 5))
+    X, y = rng.normal(size=(n, 3, 1)), np.sign(rng.normal(size=n))
+    y[0], y[-1] = 1.0, -1.0
+    case = Case(X, y[:, None], rng.uniform(0.5, 2, n), ZERO, "penalized", seed % 2 == 1, loss, 0.03)
     optimum = nuclear_optimum(case.patches, case.y, fit_intercept=case.fit_intercept, **case.program)
     case.check(case.fit(activation="linear"), optimum)
 
@@ -152,6 +166,19 @@ def test_circular_linear_filters_as_large_as_the_image(seed):
 @pytest.mark.parametrize("seed", SEEDS)
 def test_weighted_pooling(seed, activation):
     case = draw(seed, modes=[("none", True), ("none", False)])
+    check_weighted(case, activation)
+
+
+@pytest.mark.parametrize("loss", ["hinge", "squared_hinge", "log_loss"])
+def test_weighted_pooling_where_no_filter_pays(loss):
+    # The constant of the larger class is best; for the hinge loss its dual point is not unique.
+    X = np.random.default_rng(0).normal(size=(4, *CIRCULAR[0]))
+    y = np.array([[1.0], [-1.0], [-1.0], [-1.0]])
+    case = Case(X, y, np.ones(4), CIRCULAR, "none", True, loss, 4.0)
+    check_weighted(case, "absolute_value")
+
+
+def check_weighted(case, activation):
     angles = np.linspace(0, 2 * np.pi, 240, endpoint=False)
     grid = grid_optimum(
         case.patches,
@@ -163,7 +190,8 @@ def test_weighted_pooling(seed, activation):
     )
     model = case.fit(pooling="weighted", activation=activation, tol=1e-6)
     assert model.gap_scope_ == "global"
-    assert model.dual_objective_ <= model.objective_ <= model.dual_objective_ + 1e-6 * model.objective_
+    assert 0 <= model.dual_gap_ <= 1e-6 * model.objective_
+    assert model.dual_objective_ <= grid + 1e-7
     assert model.objective_ <= grid + 1e-6
     by_hand = loop_objective(model.network_, case.patches, case.y, **case.program)
     assert model.objective_ == pytest.approx(by_hand, rel=1e-7)

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from convexnn.patches import PatchGeometry
 from convexnn.programs.linear_conv import (
     PatchMatrices,
+    circular_blocks,
     circular_program,
     circular_weights,
     is_circular,
@@ -229,3 +230,16 @@ def test_shapes_are_checked():
         circular_program(np.ones((3, 4)), np.ones(3), alpha=1.0)
     with pytest.raises(ValueError, match="alpha must be positive"):
         linear_conv_program(np.ones((3, 2, 2)), np.ones(3), alpha=0.0)
+
+
+@pytest.mark.parametrize("image_shape", [(7, 1), (8, 2), (4, 5, 1), (4, 4, 2)])
+def test_circular_networks_and_blocks_map_to_each_other(image_shape):
+    rng = np.random.default_rng(len(image_shape))
+    geometry = PatchGeometry.of(image_shape, image_shape[:-1], 1, "circular")
+    images = rng.normal(size=(5, *image_shape))
+    program = circular_program(images, rng.normal(size=5), alpha=1.0)
+    raw = rng.normal(size=program.block_shape)
+    real = ~program.design.features().toarray().any(axis=0)  # imaginary parts that do not exist
+    raw.reshape(-1)[real] = 0.0
+    back = circular_blocks(geometry, *circular_weights(image_shape, raw))
+    np.testing.assert_allclose(back, raw, atol=1e-12)

@@ -184,11 +184,13 @@ class SpectralSolver:
         _, fit, gradient = self._fit(raw)
         slope = self._slope(gradient)
         while True:
+            self._check()
             shrunk, norm = _shrunk(matrix - slope / self.curvature, self.program.alpha / self.curvature)
             new = self._at(shrunk, norm)
             move = shrunk - matrix
             promised = float((slope * move).sum()) + 0.5 * self.curvature * float((move**2).sum())
-            if new.objective - self.program.alpha * norm <= fit + promised + _ROUNDING * abs(fit):
+            rounding = _ROUNDING * (abs(fit) + abs(new.objective))
+            if new.objective - self.program.alpha * norm <= fit + promised + rounding:
                 return new
             self.curvature *= 2.0
 
