@@ -50,8 +50,9 @@ _STARTS, _MANY_STARTS, _CANDIDATES = 40, 80, 60
 # Rounds: at most so many; they stop where so many in a row bring less than so many times the tolerance.
 _MAX_ROUNDS, _SLOW_ROUNDS, _SLOW_GAIN = 200, 4, 4.0
 _LOOSEST = 1e-2
-# Rows of all cones together, above which interior-point steps take too long for one round of many.
-_MANY_CONSTRAINTS = 200_000
+# Rows of all cones together, above which a round must not take interior-point steps, or many of others:
+# new patterns help more than the last digits on those at hand.
+_MANY_CONSTRAINTS, _FEW_ITERATIONS = 100_000, 100
 _NEARLY_ZERO = 1e-6
 _ANY_GAP = 1e300
 _TINY = float(np.finfo(np.float64).tiny)
@@ -274,7 +275,8 @@ class _Search:
                 return result.status, result.message
             candidates = self._price(task, result, self._starts(rng, _STARTS))
             values.append(result.objective)
-            tight = accuracy <= goal or result.relative_gap <= goal
+            stuck = result.status is Status.INACCURATE
+            tight = accuracy <= goal or result.relative_gap <= goal or stuck
             if tight and self.violation <= goal:
                 candidates = self._price(task, result, self._starts(rng, _MANY_STARTS))
                 if self.violation <= goal:
@@ -294,12 +296,13 @@ class _Search:
         return Status.INACCURATE, f"Rounds bring less than tol, with prices {self.violation:.1e} above alpha."
 
     def _solve(self, task: _Round, accuracy: float, seconds: float) -> SolveResult:
-        limits = self.limits
+        limits, many = self.limits, self._has_many_constraints(task)
+        capped = many and (limits.max_iter is None or limits.max_iter > _FEW_ITERATIONS)
         result = solve(
             task.program,
             solver=self._solver(task),
             tol=accuracy,
-            max_iter=limits.max_iter,
+            max_iter=_FEW_ITERATIONS if capped else limits.max_iter,
             time_limit=None if seconds == math.inf else seconds,
             verbose=max(0, limits.verbose - 1),
             start=task.start,
@@ -307,6 +310,8 @@ class _Search:
         self.accurate = result.relative_gap <= limits.tol or (result.converged and accuracy <= limits.tol)
         if self.accurate:
             result = replace(result, status=Status.CONVERGED)
+        elif capped and result.status is Status.ITERATION_LIMIT:
+            result = replace(result, status=Status.INACCURATE)
         self.n_iter += result.n_iter
         result = replace(result, n_iter=self.n_iter)
         self.answer, self.violation = (task, result), math.inf
@@ -316,8 +321,10 @@ class _Search:
     def _solver(self, task: _Round) -> str:
         """Return the solver of a round: where cones have many rows none that works with all of them."""
         names = automatic(task.program) if self.limits.solver == "auto" else []
-        many = len(self.objective.rows) * len(task.patterns) > _MANY_CONSTRAINTS
-        return names[0] if many and len(names) > 1 else self.limits.solver
+        return names[0] if self._has_many_constraints(task) and len(names) > 1 else self.limits.solver
+
+    def _has_many_constraints(self, task: _Round) -> bool:
+        return len(self.objective.rows) * len(task.patterns) > _MANY_CONSTRAINTS
 
     def _measured(self, task: _Round) -> tuple[_Round, SolveResult]:
         """Return the starting point for the answer."""

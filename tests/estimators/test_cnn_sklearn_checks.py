@@ -24,7 +24,6 @@ def test_estimator_check(estimator, check):
 @pytest.mark.slow
 @parametrize_with_checks(
     [
-        ConvexCNNRegressor(),
         ConvexCNNClassifier(),
         ConvexCNNRegressor(pooling="max", kernel_size=9, patterns=10, loss="huber", tol=1e-2),
         ConvexCNNClassifier(pooling="max", kernel_size=2, patterns=10),
