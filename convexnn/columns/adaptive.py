@@ -43,10 +43,13 @@ _STEP_OPERATIONS = 3e9
 _LAYER_ENTRIES = 30_000_000
 _MAX_STEPS = 200
 _DESCENT_TOL = 1e-3
+# Of a limit of time: what leading samples and the descent on all of them may take.
+_SHARE_OF_SAMPLE, _SHARE_OF_DESCENT = 0.3, 0.8
 # Of more samples than twice this, so many lead the descent until its last steps.
 _SAMPLE = 1500
 # Pricing: random starts, more of them before a claim that nothing is left, candidates taken at least.
 _STARTS, _MANY_STARTS, _CANDIDATES = 40, 80, 60
+_FEWEST_STARTS, _START_ENTRIES = 4, 200_000_000
 # Rounds: at most so many; they stop where so many in a row bring less than so many times the tolerance.
 _MAX_ROUNDS, _SLOW_ROUNDS, _SLOW_GAIN = 200, 4, 4.0
 _LOOSEST = 1e-2
@@ -230,17 +233,28 @@ class _Search:
         neurons, n_samples = random_neurons(objective, width, rng), objective.n_samples
         if n_samples > 2 * _SAMPLE:
             part = objective.part(rng.permutation(n_samples)[:_SAMPLE])
-            neurons = Descent(part, neurons).run(_MAX_STEPS, _DESCENT_TOL, self.until)
+            neurons = Descent(part, neurons).run(_MAX_STEPS, _DESCENT_TOL, self._within(_SHARE_OF_SAMPLE))
         self.descent = Descent(objective, neurons, settled=n_samples > 2 * _SAMPLE)
-        self.descent.run(_MAX_STEPS, _DESCENT_TOL, self.until)
+        self.descent.run(_MAX_STEPS, _DESCENT_TOL, self._within(_SHARE_OF_DESCENT))
         if self.limits.verbose:
             found = self.descent
             print(
                 f"descent from {width} neurons: objective {found.best_value:.8g}, {len(found.best)} neurons"
             )
 
+    def _within(self, share: float) -> float:
+        """Return when a share of the time left will be over."""
+        now = time.perf_counter()
+        return self.until if self.until == math.inf else now + share * (self.until - now)
+
     def _starts(self, rng: np.random.Generator, n_starts: int) -> FloatArray:
-        """Draw Gaussian directions, as long in one coordinate of the data as in another."""
+        """Draw Gaussian directions, as long in one coordinate of the data as in another.
+
+        There are few of them for large data.
+        """
+        objective = self.objective
+        affordable = _START_ENTRIES // (objective.rows.size * objective.targets.shape[1])
+        n_starts = max(_FEWEST_STARTS, min(n_starts, affordable))
         scale = np.sqrt(np.mean(self.objective.rows**2, axis=0))
         return rng.standard_normal((n_starts, len(scale))) / np.where(scale > 0, scale, 1.0)
 
