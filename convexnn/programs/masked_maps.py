@@ -1,5 +1,6 @@
 """The linear maps ``A_i = sum_k (on D_i^k + off (I - D_i^k)) X_k`` of patterns, never formed."""
 
+from collections.abc import Iterator
 from functools import cached_property
 
 import numpy as np
@@ -12,9 +13,8 @@ from convexnn_solvers.threads import in_parts
 
 __all__ = ["MaskedMaps"]
 
-_CHUNK = 256
-# Of pooled layers so many blocks at a time, and products of so many numbers, which stay in the cache.
-_POOLED_CHUNK, _PRODUCTS = 32, 1 << 17
+# So many blocks at a time, and products of so many numbers, which stay in the cache.
+_BLOCKS, _PRODUCTS = 256, 1 << 17
 
 
 class MaskedMaps:
@@ -48,93 +48,83 @@ class MaskedMaps:
         times_transposed(np.asarray(self.X, dtype=np.float64), self.X, products)
         return products
 
+    def _chunks(self, n_blocks: int, samples: slice) -> Iterator[tuple[slice, slice, slice]]:
+        """Blocks, samples and their rows, so many at a time that their products fit into the cache."""
+        step = max(1, _PRODUCTS // (min(max(n_blocks, 1), _BLOCKS) * self.positions))
+        for low in range(samples.start, samples.stop, step):
+            part = slice(low, min(low + step, samples.stop))
+            rows = slice(part.start * self.positions, part.stop * self.positions)
+            for first in range(0, n_blocks, _BLOCKS):
+                yield slice(first, min(first + _BLOCKS, n_blocks)), part, rows
+
     def outputs(self, blocks: IntArray, weights: FloatArray) -> FloatArray:
         """``A_i weights[j]`` for ``i = blocks[j]``: (B,), (B, d) -> (B, n)."""
         values = np.empty((len(blocks), self.n_samples))
 
-        def work(part: slice) -> None:
-            if self.positions > 1:
-                self._pooled_outputs(blocks[part], weights[part], values[part])
-                return
+        def multiply(part: slice) -> None:
             times_transposed(weights[part], self.X, values[part])
             apply_patterns(self.patterns.bits, blocks[part], *self._slopes, values[part])
 
-        in_parts(work, len(blocks), 2.0 * len(blocks) * self.X.size)
+        def pool(samples: slice) -> None:
+            for chunk, part, rows in self._chunks(len(blocks), samples):
+                owners = blocks[chunk]
+                products = np.empty((len(owners), rows.stop - rows.start))
+                times_transposed(weights[chunk], self.X[rows], products)
+                apply_patterns(self.patterns.bits, owners, *self._slopes, products, rows.start)
+                pool_outputs(products, self.positions, part.start, values[chunk])
+
+        operations = 2.0 * len(blocks) * self.X.size
+        if self.positions == 1:
+            in_parts(multiply, len(blocks), operations)
+        else:
+            in_parts(pool, self.n_samples, operations)
         return values
 
     def gradients(self, blocks: IntArray, dual: FloatArray, outputs: IntArray) -> FloatArray:
         """``A_i' dual[:, k]`` for ``i = blocks[j], k = outputs[j]``: (B,), (n, K), (B,) -> (B, d)."""
-        columns = np.ascontiguousarray(dual.T)
-        gradients = np.empty((len(blocks), self.n_features))
+        sums: dict[int, FloatArray] = {}
 
-        def work(part: slice) -> None:
-            if self.positions > 1:
-                self._pooled_gradients(blocks[part], columns, outputs[part], gradients[part])
-                return
-            for start in range(part.start, part.stop, _CHUNK):
-                chunk = slice(start, min(start + _CHUNK, part.stop))
-                values = columns[outputs[chunk]]
-                apply_patterns(self.patterns.bits, blocks[chunk], *self._slopes, values)
-                times(values, self.X, gradients[chunk])
+        def work(samples: slice) -> None:
+            gradients = sums[samples.start] = np.zeros((len(blocks), self.n_features))
+            for chunk, part, rows in self._chunks(len(blocks), samples):
+                owners = blocks[chunk]
+                pulls = np.repeat(dual[part].T, self.positions, axis=1)
+                values, product = np.empty((len(owners), pulls.shape[1])), np.empty_like(gradients[chunk])
+                spread_dual(
+                    self.patterns.bits, owners, *self._slopes, rows.start, pulls, outputs[chunk], values
+                )
+                times(values, self.X[rows], product)
+                gradients[chunk] += product
 
-        in_parts(work, len(blocks), 2.0 * len(blocks) * self.X.size)
-        return gradients
+        in_parts(work, self.n_samples, 2.0 * len(blocks) * self.X.size)
+        # In the order of the samples, so that rounding is the same every time.
+        total, *others = (sums[start] for start in sorted(sums))
+        for other in others:
+            total += other
+        return total
 
-    def _parts(self, n_blocks: int) -> list[tuple[slice, slice]]:
-        """Pairs of blocks and rows whose products fit into the cache; the rows of whole samples."""
-        samples = max(1, _PRODUCTS // (_POOLED_CHUNK * self.positions))
-        step = samples * self.positions
-        rows = [slice(low, min(low + step, len(self.X))) for low in range(0, len(self.X), step)]
-        chunks = [slice(low, min(low + _POOLED_CHUNK, n_blocks)) for low in range(0, n_blocks, _POOLED_CHUNK)]
-        return [(chunk, part) for part in rows for chunk in chunks]
+    def _stacked(self, blocks: IntArray) -> FloatArray:
+        """``A_i`` side by side for each sample, (B,) -> (n, B, d)."""
+        stacked = np.empty((self.n_samples, len(blocks), self.n_features))
 
-    def _pooled_outputs(self, blocks: IntArray, weights: FloatArray, pooled: FloatArray) -> None:
-        for chunk, rows in self._parts(len(blocks)):
-            X = self.X[rows]
-            values = np.empty((chunk.stop - chunk.start, len(X)))
-            times_transposed(weights[chunk], X, values)
-            pool_outputs(
-                self.patterns.bits,
-                blocks[chunk],
-                *self._slopes,
-                rows.start,
-                self.positions,
-                values,
-                pooled[chunk],
-            )
+        def work(samples: slice) -> None:
+            for chunk, part, rows in self._chunks(len(blocks), samples):
+                pool_matrix(
+                    self.patterns.bits,
+                    blocks[chunk],
+                    *self._slopes,
+                    self.positions,
+                    self.X[rows],
+                    stacked[part, chunk],
+                    rows.start,
+                )
 
-    def _pooled_gradients(
-        self, blocks: IntArray, columns: FloatArray, outputs: IntArray, gradients: FloatArray
-    ) -> None:
-        gradients[:] = 0.0
-        for chunk, rows in self._parts(len(blocks)):
-            X = self.X[rows]
-            values = np.empty((chunk.stop - chunk.start, len(X)))
-            spread_dual(
-                self.patterns.bits,
-                blocks[chunk],
-                *self._slopes,
-                rows.start,
-                self.positions,
-                columns,
-                outputs[chunk],
-                values,
-            )
-            product = np.empty((len(values), self.n_features))
-            times(values, X, product)
-            gradients[chunk] += product
+        in_parts(work, self.n_samples, 2.0 * len(blocks) * self.X.size)
+        return stacked
 
     def matrices(self, blocks: IntArray) -> FloatArray:
         """``A_i`` for ``i = blocks[j]``, (B,) -> (B, n, d)."""
-        matrices = np.empty((len(blocks), self.n_samples, self.n_features))
-
-        def work(part: slice) -> None:
-            pool_matrix(
-                self.patterns.bits, blocks[part], *self._slopes, self.positions, self.X, matrices[part]
-            )
-
-        in_parts(work, len(blocks), 2.0 * len(blocks) * self.X.size)
-        return matrices
+        return self._stacked(blocks).transpose(1, 0, 2)
 
     def gram(self, blocks: IntArray, weights: FloatArray) -> FloatArray:
         """``sum_j weights[j] A_i A_i'`` with ``i = blocks[j]``: (B,), (B,) -> (n, n).
@@ -149,9 +139,10 @@ class MaskedMaps:
             total = (slopes.T @ slopes) * self._inner_products
             return total
         total = np.zeros((self.n_samples, self.n_samples))
-        for low in range(0, len(blocks), _POOLED_CHUNK):
-            chunk = slice(low, low + _POOLED_CHUNK)
-            matrices = self.matrices(blocks[chunk]) * np.sqrt(weights[chunk])[:, None, None]
-            flat = matrices.transpose(1, 0, 2).reshape(self.n_samples, -1)
+        for low in range(0, len(blocks), _BLOCKS):
+            chunk = slice(low, low + _BLOCKS)
+            stacked = self._stacked(blocks[chunk])
+            stacked *= np.sqrt(weights[chunk])[:, None]
+            flat = stacked.reshape(self.n_samples, -1)
             total += flat @ flat.T
         return total
