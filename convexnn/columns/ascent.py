@@ -29,6 +29,7 @@ _MAX_HALVINGS = 6
 _FREE = 1e-3
 # Conjugate gradients: operations of one direction, and iterations in any case. Any direction will do.
 _CG_OPERATIONS, _FEW_ITERATIONS = 4e6, 5
+_MOST_ROWS = 4096
 # A square of the penalised part, relative to the whole, below which a direction is a constant.
 _NEGLIGIBLE = 1e-18
 _ENTRIES = 4_000_000
@@ -231,7 +232,8 @@ def _newton(
 ) -> None:
     """Solve ``(height scale + sum_i q_i x_i x_i') u = change`` by conjugate gradients, in place.
 
-    The rows are those within reach that hold the direction back; preconditioned by the scales.
+    The rows are those within reach that hold the direction back, or some of very many, with larger weights;
+    preconditioned by the scales.
     """
     n, d = X.shape
     bend = slopes[0] - slopes[1]
@@ -245,6 +247,11 @@ def _newton(
                 rows[count] = i
                 weights[count] = -pull * bend / (2.0 * w)
                 count += 1
+        if count > _MOST_ROWS:
+            every = count // _MOST_ROWS
+            count //= every
+            for r in range(count):
+                rows[r], weights[r] = rows[r * every], every * weights[r * every]
         solution = np.zeros(d)
         residual = change[b].copy()
         inverse = 1.0 / (heights[b] * scales)

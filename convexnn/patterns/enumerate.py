@@ -72,7 +72,7 @@ def check_budget(data: ScaledData, arrangement: Arrangement, max_patterns: int) 
     bound = count_patterns(max(1, arrangement.n_hyperplanes), arrangement.rank)
     if bound <= max_patterns:
         return
-    size = float(bound * 8 * (n_words(data.n_samples) + data.n_features))
+    size = float(min(bound * 8 * (n_words(data.n_samples) + data.n_features), 10**300))
     unit = "B"
     for larger in ("kB", "MB", "GB", "TB", "PB", "EB"):
         if size < 1000:

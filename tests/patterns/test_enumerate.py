@@ -216,6 +216,12 @@ def test_invertible_maps_of_the_columns(data):
     assert rows_of(enumerate_patterns(repeated)) == rows_of(enumerate_patterns(data))
 
 
+def test_counts_beyond_float64_are_a_budget_error_too():
+    X = np.random.default_rng(0).normal(size=(1100, 1100))
+    with pytest.raises(PatternBudgetError, match="10\\^331"):
+        enumerate_patterns(X, max_patterns=10)
+
+
 def test_budget_error_says_count_memory_and_alternatives():
     X = np.random.default_rng(0).standard_normal((200, 6))
     with pytest.raises(
