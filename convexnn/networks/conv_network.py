@@ -250,7 +250,7 @@ class ConvNetwork(BaseNetwork):
 
         Inputs are (n_samples, channels, height, width) or (n_samples, channels, length), as
         ``geometry.channels_first(X)`` gives them. Outputs are (n_samples, n_outputs) or, without pooling,
-        (n_samples, n_outputs, *output_shape).
+        (n_samples, n_outputs, height, width) or (n_samples, n_outputs, length).
 
         Parameters
         ----------
