@@ -37,6 +37,8 @@ __all__ = ["WeightedFit", "weighted_training"]
 # Neurons of the first network, more for each further output, and the share of the spread that they fit;
 # new filters of one round for each output; how far from filters in use others are looked for.
 _RANDOM, _MORE, _SHARE, _NEW, _NEAR = 24, 6, 0.1, 30, 0.1
+# Filters that are remembered where the loss has kinks.
+_MOST_KEPT = 100
 _STARTS, _MANY_STARTS = 40, 120
 # Widths of rounded kinks: of the first descent, and of those from filters that have settled.
 _WIDE, _SETTLED = (0.3, 0.1, 0.03, 0.01, 1e-3), (0.01, 1e-3)
@@ -269,9 +271,9 @@ class _Search:
     def _rounds(self, rng: np.random.Generator) -> tuple[Status, str]:
         """Return why the rounds ended."""
         accuracy, values, stalls = _MASTER * self._tol, [self._value], 0
-        new = np.empty((0, self._problem.patches.shape[2]))
+        kept = np.empty((0, self._problem.patches.shape[2]))
         for _ in range(_MAX_ROUNDS):
-            program, result = self._solve(new[:0], accuracy)
+            program, result = self._solve(kept, accuracy)
             if result.status is Status.FAILED:
                 return result.status, result.message
             values.append(self._value)
@@ -294,6 +296,9 @@ class _Search:
                 return Status.CONVERGED, "The bound over all filters closes the gap."
             self._solve(new, accuracy)
             self._slide(_SETTLED)
+            if not math.isfinite(self._problem.loss.smoothness):
+                # At kinks of the loss filters that are not used still say which dual point is right.
+                kept = np.vstack([kept, new])[-_MOST_KEPT:]
         return Status.ITERATION_LIMIT, f"{_MAX_ROUNDS} rounds were not enough."
 
     def _stopped(self, stalls: int, proved: Priced) -> tuple[Status, str] | None:
@@ -412,7 +417,7 @@ class _Search:
             dual_point=self._dual,
             dual_objective=self._bound,
             status=Status.CONVERGED if self._closed else stopped,
-            n_iter=self._n_iter,
+            n_iter=max(self._n_iter, self._n_rounds),
             time=time.perf_counter() - self._began,
             message=f"{self._n_rounds} programs, {self._n_nodes} cones; {message}",
         )
