@@ -32,7 +32,7 @@ from convexnn_solvers import ConvexProgram, SolveResult, Status, solve
 from convexnn_solvers.dual import into_domain, scaled_bound
 from convexnn_solvers.threads import single_blas_thread
 
-__all__ = ["WeightedFit", "weighted_training"]
+__all__ = ["FEW_WEIGHTS", "WeightedFit", "weighted_training"]
 
 # Neurons of the first network, more for each further output, and the share of the spread that they fit;
 # new filters of one round for each output; how far from filters in use others are looked for.
@@ -47,7 +47,7 @@ _MASTER, _SLOW_GAIN, _NO_GAIN = 0.1, 0.1, 4.0
 _LOOSEST = 1e-3
 _MAX_ROUNDS, _SLOW_ROUNDS, _MOST_STALLS = 60, 4, 2
 # Branch and bound: filters of so few weights, seconds without a limit of time; share of one for the search.
-_FEW_WEIGHTS, _SECONDS, _SEARCHING = 6, 30.0, 0.6
+FEW_WEIGHTS, _SECONDS, _SEARCHING = 6, 30.0, 0.6
 _BRANCH, _PROMISING, _ROOM = 0.05, 0.8, 0.9
 _LEAST_TOL, _TIGHTER, _LEAST_PRICE, _ANY_GAP = 1e-10, 0.1, 0.01, 1e300
 _TINY = float(np.finfo(np.float64).tiny)
@@ -191,7 +191,7 @@ class _Search:
 
     @property
     def _few_weights(self) -> bool:
-        return int(self._problem.patches.shape[2]) <= _FEW_WEIGHTS
+        return int(self._problem.patches.shape[2]) <= FEW_WEIGHTS
 
     @property
     def _closed(self) -> bool:

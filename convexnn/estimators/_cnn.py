@@ -12,6 +12,7 @@ from convexnn._typing import FloatArray, HiddenBias, RandomState
 from convexnn.activations import LINEAR, Activation, get_activation
 from convexnn.columns import SolverSettings
 from convexnn.columns.convolution import check_convolution, train_convolution
+from convexnn.columns.weighted import FEW_WEIGHTS
 from convexnn.estimators._base import BaseConvexMLP
 from convexnn.losses import Loss
 from convexnn.networks import ConvNetwork, Pooling
@@ -171,8 +172,9 @@ class BaseConvexCNN(BaseConvexMLP):
 
     def _complaint(self) -> str:
         """Say that the gap is above `tol`; not where only the bound of large filters leaves it."""
-        relaxed = self.network_.pooling == "weighted" and self.violation_ <= self.tol
-        if relaxed and self.result_.status is Status.INACCURATE:
+        n_weights = len(self.network_.hidden_weights) + (self.hidden_bias != "none")
+        relaxed = self.network_.pooling == "weighted" and n_weights > FEW_WEIGHTS
+        if relaxed and self.violation_ <= self.tol and self.result_.status is Status.INACCURATE:
             return ""
         return super()._complaint()
 
