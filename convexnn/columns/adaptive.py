@@ -375,13 +375,7 @@ class _Search:
 
 def _resolved(layer: HiddenLayer, neurons: Neurons) -> Neurons:
     """Drop neurons next to cells thinner than float64 resolves."""
-    try:
-        layer.patterns(neurons.weights)
-    except RuntimeError:
-        parts = [neurons.take(np.array([j])) for j in range(len(neurons))]
-        kept = [j for j, part in enumerate(parts) if len(parts) > 1 and len(_resolved(layer, part))]
-        return neurons.take(np.array(kept, dtype=np.intp))
-    return neurons
+    return neurons.take(layer.resolved(neurons.weights))
 
 
 def _fall(values: list[float], n_rounds: int) -> float:

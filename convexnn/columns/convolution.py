@@ -1,6 +1,6 @@
 """Training of two-layer convolutional networks: each kind of pooling by the program made for it."""
 
-from contextlib import suppress
+import math
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -12,8 +12,7 @@ from convexnn.columns.training import SolverSettings, Trained, train
 from convexnn.columns.weighted import weighted_training
 from convexnn.networks import ConvNetwork
 from convexnn.patches import PatchGeometry
-from convexnn.patterns import PatternSet
-from convexnn.patterns.witnesses import ResolutionError
+from convexnn.patterns import PatternSet, pack_bits
 from convexnn.programs import network_weights
 from convexnn.programs.linear_conv import (
     circular_blocks,
@@ -244,7 +243,6 @@ def _linear(
             begin = spectra, previous.output_biases
         result = solve(program, solver=solver, start=begin, **limits)
         columns, amounts = circular_weights(geometry.image_shape, result.blocks)
-        filters = columns.T
     else:
         patches = geometry.rows(samples.X, bias=bias).reshape(n, geometry.n_positions, -1)
         spectral = linear_conv_program(patches, samples.targets, **common)
@@ -254,9 +252,8 @@ def _linear(
             start = linear_conv_blocks(columns, previous.output_weights), previous.output_biases
         result = solve_spectral(spectral, start=start, **limits)
         columns, amounts = linear_conv_weights(spectral, result.blocks)
-        filters = columns.T
-    network = _from_filters(data, kind, filters, amounts, result.intercept)
-    return TrainedConvolution(network, _patterns(data, kind, filters[:0]), result, "global", 0.0)
+    network = _from_filters(data, kind, columns.T, amounts, result.intercept)
+    return TrainedConvolution(network, _patterns(data, kind, columns.T[:0]), result, "global", math.nan)
 
 
 def _weighted(
@@ -291,9 +288,15 @@ def _weighted(
 
 def _patterns(data: TrainingData, kind: NetworkKind, filters: FloatArray) -> PatternSet:
     """Patterns of filters (m, d), without those next to cells that float64 does not resolve."""
-    rows = kind.rows(data.X)
-    found = PatternSet.from_weights(rows, np.eye(rows.shape[1])[:1]).take([])
-    for weights in filters:
-        with suppress(ResolutionError):
-            found = found.union(PatternSet.from_weights(rows, weights[None]))
-    return found
+    n_rows = len(data.X) * kind.positions
+    none = PatternSet(pack_bits(np.zeros((0, n_rows), dtype=np.bool_)), np.empty((0, _width(kind))), n_rows)
+    if not len(filters):
+        return none
+    layer = kind.layer(data.X)
+    kept = layer.resolved(filters)
+    return layer.patterns(filters[kept]) if kept.any() else none
+
+
+def _width(kind: NetworkKind) -> int:
+    """Return the number of weights of a filter, its bias among them."""
+    return _geometry(kind).patch_size + (kind.hidden_bias != "none")

@@ -51,15 +51,6 @@ class Neurons:
             self, weights=self.weights[which], signs=self.signs[which], outputs=self.outputs[which]
         )
 
-    def joined(self, other: "Neurons") -> "Neurons":
-        """Return the neurons of both, with the intercept of this one."""
-        return Neurons(
-            np.vstack([self.weights, other.weights]),
-            np.concatenate([self.signs, other.signs]),
-            np.concatenate([self.outputs, other.outputs]),
-            self.intercept,
-        )
-
 
 @dataclass(frozen=True, eq=False)
 class Objective:
@@ -202,15 +193,16 @@ class Objective:
 
             in_parts(square, m, float(kinks.size * d))
             return blocks
-        parts: list[FloatArray] = []
+        parts: dict[int, FloatArray] = {}
 
         def work(part: slice) -> None:
             own = np.zeros((m, d, d))
             _add_squares(kinks[part], X[part], own)
-            parts.append(own)
+            parts[part.start] = own
 
         in_parts(work, len(X), float(kinks.size * d))
-        lower = np.sum(parts, axis=0)
+        # In the order of the rows, whichever thread is done first.
+        lower = np.sum([parts[start] for start in sorted(parts)], axis=0)
         upper = np.tril(lower, -1).transpose(0, 2, 1)
         return np.asarray(np.tril(lower) + upper)
 

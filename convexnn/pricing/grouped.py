@@ -65,7 +65,7 @@ from convexnn.pricing.branch_and_bound import span
 from convexnn.pricing.grouped_ascent import ascend, grouped_maxima
 from convexnn.pricing.grouped_gain import GroupedGain
 
-__all__ = ["grouped_bounds", "grouped_maxima"]
+__all__ = ["gain_bounds", "grouped_bounds", "grouped_maxima"]
 
 _LARGEST_RANK = 14
 _N_STARTS = 40
@@ -259,8 +259,23 @@ def grouped_bounds(
     ValueError
         If the shapes do not fit each other.
     """
-    began = time.perf_counter()
     gain = GroupedGain.of(rows, values, size, offsets, n_columns, linear)
+    return gain_bounds(
+        gain, threshold=threshold, tol=tol, stop_above=stop_above, time_limit=time_limit, starts=starts
+    )
+
+
+def gain_bounds(
+    gain: GroupedGain,
+    *,
+    threshold: float = 0.0,
+    tol: float = 1e-6,
+    stop_above: float = math.inf,
+    time_limit: float | None = None,
+    starts: FloatArray | None = None,
+) -> SupportBounds:
+    """Bound the largest ``|G|`` on the unit ball; see `grouped_bounds`."""
+    began = time.perf_counter()
     problem = _Problem(gain)
     run = _GroupedSearch(problem, threshold, tol)
     run.begin(*ascend(gain, starts, _N_STARTS, 0), stop_above)

@@ -11,7 +11,8 @@ from convexnn.patterns.selection import enumerate_selections, selection_bits, se
 from convexnn.patterns.witnesses import as_generator
 from convexnn.pricing.bounds import SupportBounds
 from convexnn.pricing.branch_and_bound import support_bounds
-from convexnn.pricing.grouped import grouped_bounds, grouped_maxima
+from convexnn.pricing.grouped import gain_bounds
+from convexnn.pricing.grouped_ascent import ascend
 from convexnn.pricing.grouped_gain import GroupedGain
 from convexnn.pricing.local_ascent import local_maxima
 from convexnn.pricing.relaxations import semidefinite
@@ -90,6 +91,16 @@ class HiddenLayer:
     def patterns(self, weights: FloatArray) -> PatternSet:
         """Distinct patterns of weights (m, d), none of them zero; see `PatternSet.from_weights`."""
         return PatternSet.from_weights(self.rows, weights)
+
+    def resolved(self, weights: FloatArray) -> BoolArray:
+        """Which of the weights (m, d) are not next to cells thinner than float64 resolves."""
+        try:
+            self.patterns(weights)
+        except RuntimeError:
+            if len(weights) == 1:
+                return np.zeros(1, dtype=np.bool_)
+            return np.concatenate([self.resolved(one[None]) for one in weights])
+        return np.ones(len(weights), dtype=np.bool_)
 
     def bits(self, weights: FloatArray) -> WordArray:
         """Packed patterns of weights (m, d) as they are, on a hyperplane or not."""
@@ -202,17 +213,7 @@ class GroupedLayer(HiddenLayer):
         self, theta: FloatArray, near: FloatArray, *, n_starts: int = 40, seed: int = 0
     ) -> tuple[FloatArray, FloatArray]:
         """Ascend ``|theta . layer(u)| / |u|`` from many starts; see `HiddenLayer.maxima`."""
-        gain = self.grouped(theta[:, None])
-        weights, values = grouped_maxima(
-            gain.rows,
-            gain.values,
-            size=gain.size,
-            offsets=gain.offsets,
-            linear=gain.linear,
-            starts=near.T,
-            n_starts=n_starts,
-            seed=seed,
-        )
+        weights, values = ascend(self.grouped(theta[:, None]), near.T, n_starts, seed)
         return weights.T, values
 
     def bounds(
@@ -225,13 +226,8 @@ class GroupedLayer(HiddenLayer):
         time_limit: float | None = None,
     ) -> SupportBounds:
         """Bound ``max |theta . layer(u)| / |u|``, theta (n,) or, for all outputs together, (n, q)."""
-        gain = self.grouped(theta.reshape(len(theta), -1))
-        return grouped_bounds(
-            gain.rows,
-            gain.values,
-            size=gain.size,
-            offsets=gain.offsets,
-            linear=gain.linear,
+        return gain_bounds(
+            self.grouped(theta.reshape(len(theta), -1)),
             threshold=threshold,
             tol=tol,
             stop_above=stop_above,
