@@ -10,9 +10,11 @@ proves one for networks of any origin.
 """
 
 from importlib.metadata import version
+from typing import TYPE_CHECKING, Any
 
 from convexnn.auditing import certify
 from convexnn.certificates import Certificate
+from convexnn.ensembles import DropoutEnsembleClassifier, DropoutEnsembleRegressor
 from convexnn.estimators import (
     ConvexCNNClassifier,
     ConvexCNNRegressor,
@@ -21,9 +23,13 @@ from convexnn.estimators import (
     ConvexMLPRegressor,
     ConvexMLPRegressorCV,
 )
+from convexnn.fourier import RandomFourierClassifier, RandomFourierRegressor, double_descent_curve
 from convexnn.networks import ConvNetwork, TwoLayerNetwork
 from convexnn.paths import PathResult, convex_path
 from convexnn.patterns import PatternSet, count_patterns, enumerate_patterns, sample_patterns
+
+if TYPE_CHECKING:
+    from convexnn.ensembles import ConvexStackingClassifier, ConvexStackingRegressor
 
 __all__ = [
     "Certificate",
@@ -34,14 +40,30 @@ __all__ = [
     "ConvexMLPClassifierCV",
     "ConvexMLPRegressor",
     "ConvexMLPRegressorCV",
+    "ConvexStackingClassifier",
+    "ConvexStackingRegressor",
+    "DropoutEnsembleClassifier",
+    "DropoutEnsembleRegressor",
     "PathResult",
     "PatternSet",
+    "RandomFourierClassifier",
+    "RandomFourierRegressor",
     "TwoLayerNetwork",
     "certify",
     "convex_path",
     "count_patterns",
+    "double_descent_curve",
     "enumerate_patterns",
     "sample_patterns",
 ]
 
 __version__ = version("convexnn")
+
+
+def __getattr__(name: str) -> Any:
+    """Import what loads large parts of scikit-learn on use."""
+    if name in ("ConvexStackingClassifier", "ConvexStackingRegressor"):
+        from convexnn import ensembles
+
+        return getattr(ensembles, name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

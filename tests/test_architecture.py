@@ -14,7 +14,9 @@ PACKAGES = {"convexnn": ROOT / "convexnn", "convexnn_solvers": ROOT / "solvers" 
 DOCUMENTED = [
     "convexnn",
     "convexnn.activations",
+    "convexnn.ensembles",
     "convexnn.estimators",
+    "convexnn.fourier",
     "convexnn.losses",
     "convexnn.networks",
     "convexnn.patches",

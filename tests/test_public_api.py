@@ -6,6 +6,7 @@ import pkgutil
 import re
 from importlib import import_module
 
+import numpy as np
 import pytest
 
 import convexnn
@@ -20,16 +21,31 @@ PUBLIC = [
     "ConvexMLPClassifierCV",
     "ConvexMLPRegressor",
     "ConvexMLPRegressorCV",
+    "ConvexStackingClassifier",
+    "ConvexStackingRegressor",
+    "DropoutEnsembleClassifier",
+    "DropoutEnsembleRegressor",
     "PathResult",
     "PatternSet",
+    "RandomFourierClassifier",
+    "RandomFourierRegressor",
     "TwoLayerNetwork",
     "certify",
     "convex_path",
     "count_patterns",
+    "double_descent_curve",
     "enumerate_patterns",
     "sample_patterns",
 ]
-PUBLIC_OF_SOLVERS = ["SolveResult", "Status", "available_solvers", "solve"]
+PUBLIC_OF_SOLVERS = [
+    "NonnegativeProgram",
+    "NonnegativeResult",
+    "SolveResult",
+    "Status",
+    "available_solvers",
+    "solve",
+    "solve_nonnegative",
+]
 
 REGRESSOR = {
     "alpha": 1.0,
@@ -58,6 +74,42 @@ CONVOLUTION = {
     "padding": "valid",
     "pooling": "auto",
 }
+ENSEMBLE = {
+    "estimator": None,
+    "n_submodels": 50,
+    "dropout": 0.5,
+    "drop": "auto",
+    "validation_fraction": 0.2,
+    "ridge": 0.0,
+    "sum_to_one": False,
+    "solver": "auto",
+    "tol": 1e-8,
+    "max_iter": None,
+    "time_limit": None,
+    "random_state": None,
+    "n_jobs": None,
+    "verbose": 0,
+}
+FOURIER_REGRESSOR = {
+    "n_frequencies": 100,
+    "gamma": "median",
+    "ridge": 0.0,
+    "fit_intercept": True,
+    "random_state": None,
+}
+FOURIER_CLASSIFIER = FOURIER_REGRESSOR | {"class_weight": None}
+COMBINED = {
+    "weights_",
+    "submodels_",
+    "estimator_",
+    "objective_",
+    "uniform_objective_",
+    "n_active_",
+    "result_",
+    "n_iter_",
+    "n_features_in_",
+}
+FOURIER = {"coef_", "intercept_", "gamma_", "random_weights_", "rank_", "n_features_in_"}
 CHOICE = {"alpha_", "alphas_", "scores_", "best_score_", "path_"}
 FITTED = {
     "coefs_",
@@ -126,13 +178,17 @@ def test_version():
         (convexnn.ConvexMLPClassifierCV, CLASSIFIER_CV),
         (convexnn.ConvexCNNRegressor, REGRESSOR | CONVOLUTION),
         (convexnn.ConvexCNNClassifier, CLASSIFIER | CONVOLUTION),
+        (convexnn.DropoutEnsembleRegressor, ENSEMBLE),
+        (convexnn.DropoutEnsembleClassifier, ENSEMBLE),
+        (convexnn.RandomFourierRegressor, FOURIER_REGRESSOR),
+        (convexnn.RandomFourierClassifier, FOURIER_CLASSIFIER),
     ],
 )
 def test_parameters_of_the_estimators(estimator_type, expected):
     parameters = inspect.signature(estimator_type).parameters
     assert {name: p.default for name, p in parameters.items()} == expected
     positional = [n for n, p in parameters.items() if p.kind is p.POSITIONAL_OR_KEYWORD]
-    assert positional == (["alpha"] if "alpha" in expected else [])
+    assert positional == [n for n in ("alpha", "estimator", "n_submodels", "n_frequencies") if n in expected]
     assert estimator_type().get_params() == expected
 
 
@@ -161,6 +217,26 @@ def test_fitted_attributes(estimator_type, more):
     assert model.gap_scope_ in ("patterns", "global")
     for name in ("objective_", "dual_objective_", "dual_gap_"):
         assert isinstance(getattr(model, name), float)
+
+
+@pytest.mark.parametrize(
+    ("estimator", "expected"),
+    [
+        (convexnn.DropoutEnsembleRegressor(n_submodels=3), COMBINED),
+        (convexnn.DropoutEnsembleClassifier(n_submodels=3), COMBINED | {"classes_"}),
+        (convexnn.RandomFourierRegressor(5), FOURIER),
+        (convexnn.RandomFourierClassifier(5), FOURIER | {"classes_"}),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+def test_fitted_attributes_of_the_estimators_without_a_gap(estimator, expected):
+    assert not {name for name in vars(estimator) if name.endswith("_")}
+    rng = np.random.default_rng(0)
+    estimator.fit(rng.normal(size=(30, 2)), np.arange(30) % 2)
+    public = {name for name in vars(estimator) if name.endswith("_") and not name.startswith("_")}
+    assert expected <= public
+    for name in public:
+        assert name in type(estimator).__doc__
 
 
 @pytest.mark.parametrize("estimator_type", [convexnn.ConvexMLPRegressorCV, convexnn.ConvexMLPClassifierCV])
@@ -200,7 +276,14 @@ def test_examples_of_docstrings(name):
         "ConvexMLPClassifierCV",
         "ConvexCNNRegressor",
         "ConvexCNNClassifier",
+        "ConvexStackingRegressor",
+        "ConvexStackingClassifier",
+        "DropoutEnsembleRegressor",
+        "DropoutEnsembleClassifier",
+        "RandomFourierRegressor",
+        "RandomFourierClassifier",
         "convex_path",
+        "double_descent_curve",
     ],
 )
 def test_estimators_have_examples(name):

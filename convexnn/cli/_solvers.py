@@ -5,7 +5,7 @@ from typing import Any
 
 from convexnn.cli._output import print_table, require_rich, write_json
 from convexnn_solvers import SolverNotInstalledError, available_solvers
-from convexnn_solvers.registry import get_backend, known_solvers
+from convexnn_solvers.registry import Kind, get_backend, known_solvers
 
 __all__ = ["add_command"]
 
@@ -15,7 +15,7 @@ def add_command(commands: Any) -> None:
     parser = commands.add_parser(
         "solvers",
         help="list the known solvers",
-        description="List the known solvers, whether they can run here, and the losses that they take.",
+        description="List the known solvers, whether they can run here, and what they take.",
     )
     parser.add_argument("--json", metavar="FILE", help="write the list as JSON ('-': print it and no table)")
     parser.set_defaults(command=_run)
@@ -24,36 +24,42 @@ def add_command(commands: Any) -> None:
 def _run(options: argparse.Namespace) -> int:
     if options.json != "-":
         require_rich()
-    usable = set(available_solvers())
-    solvers = [_describe(name, name in usable) for name in known_solvers()]
+    solvers, nonnegative = _describe_all("group"), _describe_all("nonnegative")
+    for solver in solvers:
+        # They are unknown until the solver is installed.
+        solver["losses"] = sorted(get_backend(solver["name"]).losses) if solver["available"] else []
     if options.json is not None:
-        write_json({"solvers": solvers}, options.json)
+        write_json({"solvers": solvers, "nonnegative": nonnegative}, options.json)
     if options.json != "-":
-        rows = [[s["name"], s["install"] or "available", _losses(s["losses"])] for s in solvers]
         print_table(
-            {"solver": "left", "status": "left", "losses": "left"},
-            [rows],
-            "solver='auto' is clarabel; 'cvxpy:NAME' is any solver that CVXPY has installed.",
+            {"solver": "left", "status": "left", "takes": "left"},
+            [
+                [[s["name"], s["install"] or "available", _losses(s["losses"])] for s in solvers],
+                [[s["name"], s["install"] or "available", "non-negative least squares"] for s in nonnegative],
+            ],
+            "solver='auto' is native and then clarabel for smooth losses, clarabel for the others, and nnls "
+            "and then clarabel for non-negative least squares; 'cvxpy:NAME' is any solver that CVXPY has "
+            "installed.",
         )
     return 0
 
 
-def _describe(name: str, usable: bool) -> dict[str, Any]:
-    """Return what is known of a solver; losses are unknown until it is installed."""
-    if usable:
-        return {
-            "name": name,
-            "available": True,
-            "install": None,
-            "losses": sorted(get_backend(name).losses),
-        }
-    try:
-        get_backend(name)
-    except SolverNotInstalledError:
-        install = f'pip install "convexnn[{name}]"'
-    except (ImportError, AttributeError) as error:
-        install = f"cannot be loaded: {error}"
-    return {"name": name, "available": False, "install": install, "losses": []}
+def _describe_all(kind: Kind) -> list[dict[str, Any]]:
+    usable = set(available_solvers(kind))
+    return [_describe(name, kind, name in usable) for name in known_solvers(kind)]
+
+
+def _describe(name: str, kind: Kind, usable: bool) -> dict[str, Any]:
+    """Return whether a solver can run here, and the way to install it if not."""
+    install = None
+    if not usable:
+        try:
+            get_backend(name, kind)
+        except SolverNotInstalledError:
+            install = f'pip install "convexnn[{name}]"'
+        except (ImportError, AttributeError) as error:
+            install = f"cannot be loaded: {error}"
+    return {"name": name, "available": usable, "install": install}
 
 
 def _losses(names: list[str]) -> str:

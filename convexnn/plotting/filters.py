@@ -1,15 +1,14 @@
 """Filters of convolutional networks as pictures; matplotlib is imported on use."""
 
 import math
-from importlib import import_module
 from typing import Any
 
 import numpy as np
 
 from convexnn._typing import FloatArray, IntArray
-from convexnn.exceptions import MissingExtraError
 from convexnn.networks import ConvNetwork
 from convexnn.networks.neurons import layer_norms
+from convexnn.plotting._pyplot import import_pyplot
 
 __all__ = ["FilterDisplay"]
 
@@ -170,7 +169,7 @@ class FilterDisplay:
         MissingExtraError
             If matplotlib is not installed.
         """
-        pyplot = _import_pyplot()
+        pyplot = import_pyplot()
         filters = self._channels(channel)
         is_signal = filters.ndim == 3
         shown = np.argsort(-self.contributions, kind="stable")[: _count(n_filters, len(filters))]
@@ -210,14 +209,6 @@ class FilterDisplay:
             return title
         names = self.output_names
         return f"{title}, {f'output {fed[0] + 1}' if names is None else names[fed[0]]}"
-
-
-def _import_pyplot() -> Any:
-    """Return the module matplotlib.pyplot."""
-    try:
-        return import_module("matplotlib.pyplot")
-    except ModuleNotFoundError as error:
-        raise MissingExtraError("matplotlib", "plot", "Plotting") from error
 
 
 def _count(n_filters: int | None, available: int) -> int:

@@ -1,7 +1,8 @@
-"""Solvers for group-norm regularised programs with polyhedral cones, and the measuring of their answers.
+"""Solvers for convex programs of networks and their ensembles, and the measuring of their answers.
 
 ``solve(program, solver=...)`` takes a `ConvexProgram` to any installed solver and returns a `SolveResult`
 whose objective, feasibility, lower bound and status are recomputed from the program's data.
+``solve_nonnegative`` does so for a `NonnegativeProgram`, least squares over non-negative weights.
 """
 
 from convexnn_solvers.backends.base import Backend, Candidate
@@ -12,6 +13,10 @@ from convexnn_solvers.exceptions import (
     SolverNotInstalledError,
     UnsupportedProgramError,
 )
+from convexnn_solvers.nonnegative.backends.base import NonnegativeBackend, NonnegativeCandidate
+from convexnn_solvers.nonnegative.program import NonnegativeProgram
+from convexnn_solvers.nonnegative.result import NonnegativeResult
+from convexnn_solvers.nonnegative.solve import solve_nonnegative, solve_nonnegative_path
 from convexnn_solvers.program import ConvexProgram, Design, Loss
 from convexnn_solvers.registry import available_solvers
 from convexnn_solvers.result import SolveResult, Status
@@ -25,6 +30,10 @@ __all__ = [
     "ConvexProgram",
     "Design",
     "Loss",
+    "NonnegativeBackend",
+    "NonnegativeCandidate",
+    "NonnegativeProgram",
+    "NonnegativeResult",
     "SolveResult",
     "SolverError",
     "SolverNotFoundError",
@@ -34,5 +43,7 @@ __all__ = [
     "UnsupportedProgramError",
     "available_solvers",
     "solve",
+    "solve_nonnegative",
+    "solve_nonnegative_path",
     "solve_spectral",
 ]

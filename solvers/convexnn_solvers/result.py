@@ -5,20 +5,22 @@ from enum import Enum
 
 from convexnn_solvers._typing import FloatArray
 
-__all__ = ["SolveResult", "Status", "relative_gap"]
+__all__ = ["Outcome", "SolveResult", "Status", "relative_gap"]
 
 
 class Status(Enum):
     """Why a solve ended. The value of a member is the advice that goes with it.
 
-    The status is decided from figures recomputed from the data: a point whose relative gap is within the
-    tolerance is `CONVERGED` whatever its solver reported, and no other point is.
+    The status is decided from figures recomputed from the data: a point whose relative gap, or whose
+    optimality residual for programs in weights, is within the tolerance is `CONVERGED` whatever its solver
+    reported, and no other point is.
     """
 
-    CONVERGED = "The relative duality gap is within the tolerance."
+    CONVERGED = "The relative duality gap, or the optimality residual of weights, is within the tolerance."
     INACCURATE = (
-        "The solver reported success, but the gap recomputed from the data is above the tolerance. The best "
-        "point is returned. Try another solver, a larger tol, or data of a more moderate scale."
+        "The solver reported success, but the gap or residual recomputed from the data is above the "
+        "tolerance. The best point is returned. Try another solver, a larger tol, or data of a more "
+        "moderate scale."
     )
     ITERATION_LIMIT = (
         "The iteration limit was reached; the best point is returned. Try a larger max_iter or a larger tol."
@@ -39,8 +41,24 @@ def relative_gap(objective: float, dual_objective: float) -> float:
     return gap / abs(objective) if objective != 0 else float("inf")
 
 
+class Outcome:
+    """What the results of all kinds of programs have in common; `SolveResult` says what the fields mean."""
+
+    objective: float
+    status: Status
+    solver: str
+    n_iter: int
+    time: float
+    message: str
+
+    @property
+    def converged(self) -> bool:
+        """Whether the status is `Status.CONVERGED`."""
+        return self.status is Status.CONVERGED
+
+
 @dataclass(frozen=True, eq=False)
-class SolveResult:
+class SolveResult(Outcome):
     """A feasible point of a `ConvexProgram`, measured from the data in float64.
 
     Attributes
@@ -87,11 +105,6 @@ class SolveResult:
     def relative_gap(self) -> float:
         """``gap / |objective|``."""
         return relative_gap(self.objective, self.dual_objective)
-
-    @property
-    def converged(self) -> bool:
-        """Whether the status is `Status.CONVERGED`."""
-        return self.status is Status.CONVERGED
 
     def __repr__(self) -> str:
         """One line with the figures that matter."""

@@ -171,6 +171,6 @@ def test_missing_matplotlib_gives_the_pip_line(monkeypatch):
     def missing(name):
         raise ModuleNotFoundError(f"No module named {name!r}")
 
-    monkeypatch.setattr("convexnn.plotting.filters.import_module", missing)
+    monkeypatch.setattr("convexnn.plotting._pyplot.import_module", missing)
     with pytest.raises(MissingExtraError, match=r'pip install "convexnn\[plot\]"'):
         FilterDisplay.from_network(network())

@@ -11,7 +11,7 @@ from convexnn_solvers.options import SolveOptions
 from convexnn_solvers.program import ConvexProgram
 from convexnn_solvers.result import Status
 
-__all__ = ["Backend", "Candidate"]
+__all__ = ["Backend", "Candidate", "Solver"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,8 +38,8 @@ class Candidate:
     message: str
 
 
-class Backend(ABC):
-    """A solver for `ConvexProgram`.
+class Solver(ABC):
+    """What solvers of all kinds of programs have in common.
 
     Parameters
     ----------
@@ -51,22 +51,13 @@ class Backend(ABC):
     name : str
     modules : tuple of str
         Modules that must be installed.
-    losses : frozenset of str
-        Names of the losses it takes.
     limits_time : bool
         Whether it heeds a time limit.
-    chooses_blocks : bool
-        Whether it finds the blocks that matter by itself, so that it is always given the whole program.
-    shares_work : bool
-        Whether it shares work between threads of its own, so that BLAS must not.
     """
 
     name: ClassVar[str]
     modules: ClassVar[tuple[str, ...]] = ()
-    losses: ClassVar[frozenset[str]]
     limits_time: ClassVar[bool] = True
-    chooses_blocks: ClassVar[bool] = False
-    shares_work: ClassVar[bool] = False
 
     def __init__(self, variant: str = "") -> None:
         if variant and not self.takes_variant():
@@ -77,7 +68,7 @@ class Backend(ABC):
 
     @property
     def label(self) -> str:
-        """Name with the variant, as given to `solve`."""
+        """Name with the variant, as given to the functions that solve."""
         return f"{self.name}:{self.variant}" if self.variant else self.name
 
     @classmethod
@@ -90,6 +81,32 @@ class Backend(ABC):
         """Modules this solver needs that are not installed."""
         return [module for module in cls.modules if find_spec(module) is None]
 
+    def check_limits(self, options: SolveOptions) -> None:
+        """Raise `UnsupportedProgramError` for a time limit that this solver does not heed."""
+        if options.time_limit is not None and not self.limits_time:
+            raise UnsupportedProgramError(
+                f"The solver {self.name!r} cannot be limited in time. Drop time_limit, limit max_iter "
+                "instead, or use solver='clarabel'."
+            )
+
+
+class Backend(Solver):
+    """A solver for `ConvexProgram`.
+
+    Attributes
+    ----------
+    losses : frozenset of str
+        Names of the losses it takes.
+    chooses_blocks : bool
+        Whether it finds the blocks that matter by itself, so that it is always given the whole program.
+    shares_work : bool
+        Whether it shares work between threads of its own, so that BLAS must not.
+    """
+
+    losses: ClassVar[frozenset[str]]
+    chooses_blocks: ClassVar[bool] = False
+    shares_work: ClassVar[bool] = False
+
     def check(self, program: ConvexProgram, options: SolveOptions) -> None:
         """Raise `UnsupportedProgramError` for a loss or an option that this solver does not take."""
         if program.loss.name not in self.losses:
@@ -97,11 +114,7 @@ class Backend(ABC):
                 f"The solver {self.name!r} does not take the loss {program.loss.name!r}. "
                 f"It takes {sorted(self.losses)}."
             )
-        if options.time_limit is not None and not self.limits_time:
-            raise UnsupportedProgramError(
-                f"The solver {self.name!r} cannot be limited in time. Drop time_limit, limit max_iter "
-                "instead, or use solver='clarabel'."
-            )
+        self.check_limits(options)
 
     @abstractmethod
     def run(

@@ -17,11 +17,11 @@ from convexnn_solvers.options import SolveOptions
 from convexnn_solvers.program import ConvexProgram
 from convexnn_solvers.result import Status
 
-__all__ = ["Clarabel"]
+__all__ = ["STOPPED", "Clarabel", "clarabel_settings"]
 
 _BY_NEWTON = frozenset({"log_loss", "softmax"})
 
-_STOPPED = {
+STOPPED = {
     "Solved": Status.CONVERGED,
     "AlmostSolved": Status.INACCURATE,
     "MaxIterations": Status.ITERATION_LIMIT,
@@ -62,7 +62,7 @@ def _solve(conic: ConicProgram, options: SolveOptions) -> Candidate:
         form.matrix,
         form.rhs,
         _cones(clarabel, form),
-        _settings(clarabel, options),
+        clarabel_settings(clarabel, options),
     )
     solution = solver.solve()
     status = str(solution.status)
@@ -74,7 +74,7 @@ def _solve(conic: ConicProgram, options: SolveOptions) -> Candidate:
         blocks,
         intercept,
         theta,
-        _STOPPED.get(status, Status.FAILED),
+        STOPPED.get(status, Status.FAILED),
         int(solution.iterations),
         f"Clarabel: {status}",
     )
@@ -89,7 +89,7 @@ def _cones(clarabel: Any, form: ConicForm) -> list[Any]:
     return cones
 
 
-def _settings(clarabel: Any, options: SolveOptions) -> Any:
+def clarabel_settings(clarabel: Any, options: SolveOptions) -> Any:
     """Clarabel's defaults but for the factorisation, tightened where `tol` asks for more than they give."""
     settings = clarabel.DefaultSettings()
     settings.verbose = options.verbose > 1

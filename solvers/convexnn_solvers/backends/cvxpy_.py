@@ -1,19 +1,19 @@
 """Any solver installed in CVXPY, through CVXPY's own modelling language."""
 
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, ClassVar
 
 import numpy as np
 
 from convexnn_solvers._typing import FloatArray
-from convexnn_solvers.backends.base import Backend, Candidate
+from convexnn_solvers.backends.base import Backend, Candidate, Solver
 from convexnn_solvers.exceptions import BackendError, UnsupportedProgramError
 from convexnn_solvers.options import SolveOptions
 from convexnn_solvers.program import ConvexProgram
 from convexnn_solvers.result import Status
 
-__all__ = ["Cvxpy"]
+__all__ = ["STOPPED", "TOLERANCES", "Cvxpy", "ThroughCvxpy"]
 
 _LOSSES: dict[str, Callable[[Any, Any, ConvexProgram], Any]] = {
     "squared_error": lambda cp, f, p: cp.sum(_weighted(cp, p, cp.square(f - p.targets))) / 2,
@@ -33,7 +33,7 @@ _LOSSES: dict[str, Callable[[Any, Any, ConvexProgram], Any]] = {
 }
 
 # The names under which solvers take a tolerance and an iteration limit; others keep their own defaults.
-_TOLERANCES = {
+TOLERANCES = {
     "CLARABEL": ("tol_gap_abs", "tol_gap_rel", "tol_feas"),
     "ECOS": ("abstol", "reltol", "feastol"),
     "SCS": ("eps_abs", "eps_rel"),
@@ -41,7 +41,7 @@ _TOLERANCES = {
 _ITERATIONS = {"CLARABEL": "max_iter", "ECOS": "max_iters", "SCS": "max_iters"}
 _TIME_LIMITS = {"CLARABEL": "time_limit", "SCS": "time_limit_secs"}
 
-_STOPPED = {
+STOPPED = {
     "optimal": Status.CONVERGED,
     "optimal_inaccurate": Status.INACCURATE,
     "user_limit": Status.ITERATION_LIMIT,
@@ -53,41 +53,80 @@ def _weighted(cp: Any, program: ConvexProgram, losses: Any) -> Any:
     return cp.multiply(weight, losses)
 
 
-class Cvxpy(Backend):
-    """Diamond and Boyd, "CVXPY: a Python-embedded modeling language for convex optimization", JMLR 2016."""
+class ThroughCvxpy(Solver):
+    """What backends through CVXPY have in common.
+
+    Attributes
+    ----------
+    iterations, time_limits : mapping
+        From CVXPY's names of solvers to their names of the option.
+    """
 
     name: ClassVar[str] = "cvxpy"
     modules: ClassVar[tuple[str, ...]] = ("cvxpy",)
-    losses: ClassVar[frozenset[str]] = frozenset(_LOSSES)
+    iterations: ClassVar[Mapping[str, str]] = _ITERATIONS
+    time_limits: ClassVar[Mapping[str, str]] = _TIME_LIMITS
 
     @classmethod
     def takes_variant(cls) -> bool:
         """Return True: the variant is the name of CVXPY's solver, Clarabel if empty."""
         return True
 
-    def check(self, program: ConvexProgram, options: SolveOptions) -> None:
+    @property
+    def solver_name(self) -> str:
+        """CVXPY's name of the solver."""
+        return self.variant.upper() or "CLARABEL"
+
+    def check_limits(self, options: SolveOptions) -> None:
         """Also check that CVXPY has the solver, and how it is limited."""
         import cvxpy as cp
 
-        super().check(program, options)
-        name = self._solver_name()
+        super().check_limits(options)
+        name = self.solver_name
         if name not in cp.installed_solvers():
             raise UnsupportedProgramError(
                 f"CVXPY has no solver {name!r} here. Installed: {cp.installed_solvers()}."
             )
-        if options.max_iter is not None and name not in _ITERATIONS:
+        if options.max_iter is not None and name not in self.iterations:
             raise UnsupportedProgramError(
                 f"max_iter cannot be passed to {name} through CVXPY. "
                 "Give the solver's own option by its own name instead."
             )
-        if options.time_limit is not None and name not in _TIME_LIMITS:
+        if options.time_limit is not None and name not in self.time_limits:
             raise UnsupportedProgramError(
                 f"time_limit cannot be passed to {name} through CVXPY. "
-                f"Use one of {sorted(_TIME_LIMITS)} or the solver's own option by its own name."
+                f"Use one of {sorted(self.time_limits)} or the solver's own option by its own name."
             )
 
-    def _solver_name(self) -> str:
-        return self.variant.upper() or "CLARABEL"
+    def solve(self, problem: Any, options: SolveOptions, settings: dict[str, Any]) -> str:
+        """Solve CVXPY's problem with these settings, the limits and native settings; return what it says."""
+        import cvxpy as cp
+
+        name = self.solver_name
+        if options.max_iter is not None:
+            settings[self.iterations[name]] = options.max_iter
+        if options.time_limit is not None:
+            settings[self.time_limits[name]] = options.time_limit
+        settings |= options.native
+        try:
+            with warnings.catch_warnings():
+                # CVXPY warns of inaccurate answers; here the measurement says what they are worth.
+                warnings.filterwarnings("ignore", "Solution may be inaccurate", UserWarning)
+                problem.solve(solver=name, verbose=options.verbose > 1, **settings)
+        except TypeError as error:
+            raise UnsupportedProgramError(f"{name} refused an option: {error}. Given: {settings}.") from error
+        except (cp.error.SolverError, cp.error.DCPError, ValueError, ArithmeticError) as error:
+            raise BackendError(f"CVXPY with {name}: {error}") from error
+        message = f"CVXPY with {name}: {problem.status}"
+        if any(variable.value is None for variable in problem.variables()):
+            raise BackendError(f"{message}, and no usable point.")
+        return message
+
+
+class Cvxpy(ThroughCvxpy, Backend):
+    """Diamond and Boyd, "CVXPY: a Python-embedded modeling language for convex optimization", JMLR 2016."""
+
+    losses: ClassVar[frozenset[str]] = frozenset(_LOSSES)
 
     def run(
         self,
@@ -100,33 +139,17 @@ class Cvxpy(Backend):
         import cvxpy as cp
 
         problem, blocks, intercept, link = _model(cp, program)
-        name = self._solver_name()
+        name = self.solver_name
         accuracy = max(min(1e-8, 0.01 * options.tol), 1e-13)
-        settings: dict[str, Any] = dict.fromkeys(_TOLERANCES.get(name, ()), accuracy)
-        if options.max_iter is not None:
-            settings[_ITERATIONS[name]] = options.max_iter
-        elif name == "SCS":
+        settings: dict[str, Any] = dict.fromkeys(TOLERANCES.get(name, ()), accuracy)
+        if name == "SCS":
             settings["max_iters"] = 100_000
-        if options.time_limit is not None:
-            settings[_TIME_LIMITS[name]] = options.time_limit
-        settings |= options.native
-        try:
-            with warnings.catch_warnings():
-                # CVXPY warns of inaccurate answers; here the measurement says what they are worth.
-                warnings.filterwarnings("ignore", "Solution may be inaccurate", UserWarning)
-                problem.solve(solver=name, verbose=options.verbose > 1, **settings)
-        except TypeError as error:
-            raise UnsupportedProgramError(f"{name} refused an option: {error}. Given: {settings}.") from error
-        except (cp.error.SolverError, cp.error.DCPError, ValueError, ArithmeticError) as error:
-            raise BackendError(f"CVXPY with {name}: {error}") from error
-        message = f"CVXPY with {name}: {problem.status}"
-        if any(variable.value is None for variable in blocks):
-            raise BackendError(f"{message}, and no usable point.")
+        message = self.solve(problem, options, settings)
         point = np.stack([variable.value for variable in blocks]).reshape(program.block_shape)
         offset = intercept.value if intercept is not None else np.zeros(program.n_outputs)
         theta = None if link.dual_value is None else np.asarray(link.dual_value)
         n_iter = problem.solver_stats.num_iters or 0
-        stopped = _STOPPED.get(problem.status, Status.FAILED)
+        stopped = STOPPED.get(problem.status, Status.FAILED)
         return Candidate(point, np.asarray(offset), theta, stopped, int(n_iter), message)
 
 

@@ -1,0 +1,278 @@
+"""What the two dropout ensembles share: sub-models are drawn, then weights chosen by a convex program."""
+
+import warnings
+from abc import ABC, abstractmethod
+from dataclasses import dataclass, replace
+from numbers import Integral, Real
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from sklearn.base import BaseEstimator
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.utils.validation import check_is_fitted, has_fit_parameter, validate_data
+
+from convexnn._typing import FloatArray, IntArray, RandomState
+from convexnn.ensembles.base_checks import check_names
+from convexnn.ensembles.base_training import Clock, TrainingSet, fit_base, fit_masked, is_frozen
+from convexnn.ensembles.dense import DenseSubModels, is_dense
+from convexnn.ensembles.feature_masks import FeatureMaskSubModels, draw_feature_masks
+from convexnn.ensembles.submodels import SubModels, reduced_program
+from convexnn.ensembles.torch_modules import TorchSubModels, draw_seeds, is_torch_module
+from convexnn.ensembles.validation_split import validation_split
+from convexnn.ensembles.weights import CombinationSettings, complaint_of
+from convexnn.programs.samples import check_sample_weight, merge_samples
+from convexnn.programs.training import as_seed
+from convexnn_solvers import NonnegativeProgram, NonnegativeResult
+
+__all__ = ["BaseDropoutEnsemble"]
+
+Drop = Literal["auto", "hidden", "inputs"]
+
+
+@dataclass(frozen=True, eq=False)
+class _Samples:
+    """Inputs, encoded targets (n, K) and weights; `group` says which of them each given sample became.
+
+    It is -1 for what was left out.
+    """
+
+    X: NDArray[Any]
+    targets: FloatArray
+    weight: FloatArray
+    group: IntArray
+
+    def __getitem__(self, index: IntArray) -> "_Samples":
+        """Return some of the samples."""
+        return replace(self, X=self.X[index], targets=self.targets[index], weight=self.weight[index])
+
+
+@dataclass(frozen=True, eq=False)
+class _Drawn:
+    """Sub-models, and the estimator that they are parts of if they are."""
+
+    submodels: SubModels
+    base: Any
+
+
+class BaseDropoutEnsemble(BaseEstimator, ABC):
+    """Sub-models by dropout and their convex combination; see the public subclasses."""
+
+    # Set by `fit`.
+    weights_: FloatArray
+    submodels_: SubModels
+    estimator_: Any
+    objective_: float
+    uniform_objective_: float
+    n_active_: int
+    program_: NonnegativeProgram
+    result_: NonnegativeResult
+    validation_indices_: IntArray
+    n_iter_: int
+    n_features_in_: int
+    _n_outputs: int
+
+    def __init__(
+        self,
+        estimator: Any = None,
+        n_submodels: int = 50,
+        *,
+        dropout: float = 0.5,
+        drop: Drop = "auto",
+        validation_fraction: float | None = 0.2,
+        ridge: float = 0.0,
+        sum_to_one: bool = False,
+        solver: str = "auto",
+        tol: float = 1e-8,
+        max_iter: int | None = None,
+        time_limit: float | None = None,
+        random_state: RandomState = None,
+        n_jobs: int | None = None,
+        verbose: int = 0,
+    ) -> None:
+        self.estimator = estimator
+        self.n_submodels = n_submodels
+        self.dropout = dropout
+        self.drop = drop
+        self.validation_fraction = validation_fraction
+        self.ridge = ridge
+        self.sum_to_one = sum_to_one
+        self.solver = solver
+        self.tol = tol
+        self.max_iter = max_iter
+        self.time_limit = time_limit
+        self.random_state = random_state
+        self.n_jobs = n_jobs
+        self.verbose = verbose
+
+    @abstractmethod
+    def _default_base(self) -> Any:
+        """Return the unfitted network that is the base unless one is given."""
+
+    @abstractmethod
+    def _validated(self, X: ArrayLike, y: ArrayLike) -> tuple[NDArray[Any], FloatArray]:
+        """Check samples and targets, remember what prediction needs, return encoded targets (n, K)."""
+
+    @abstractmethod
+    def _check_weighted(self, targets: FloatArray) -> None:
+        """Raise ValueError if samples of positive weight have not all the targets that are needed."""
+
+    @abstractmethod
+    def _labels(self, targets: FloatArray) -> NDArray[Any]:
+        """Return encoded targets as an estimator takes them."""
+
+    @abstractmethod
+    def _strata(self, targets: FloatArray) -> IntArray:
+        """Return what the validation split is stratified by."""
+
+    @abstractmethod
+    def _wanted(self, targets: FloatArray) -> FloatArray:
+        """Return what sub-models should predict, shape (n, K), for encoded targets."""
+
+    @abstractmethod
+    def _check_base(self, base: Any) -> None:
+        """Raise if the estimator cannot be the base of this kind of ensemble."""
+
+    def _fit(self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None) -> None:
+        """Draw sub-models, choose their weights and set the fitted attributes."""
+        clock = Clock.started(self.time_limit)
+        self._check_parameters()
+        settings = CombinationSettings.of(self)
+        base = self._default_base() if self.estimator is None else self.estimator
+        self._check_base(base)
+        data, targets = self._validated(X, y)
+        if is_frozen(base):
+            check_names(base, self)
+        samples = self._samples(base, data, targets, sample_weight)
+        split_seed, base_seed, mask_seed = np.random.SeedSequence(as_seed(self.random_state)).spawn(3)
+        training, validation = self._split(base, samples, np.random.default_rng(split_seed))
+        drawn = self._draw(base, samples[training], base_seed, np.random.default_rng(mask_seed), clock)
+        if self.verbose:
+            print(f"[{type(self).__name__}] {len(drawn.submodels)} sub-models after {clock.spent:.1f} s")
+        chosen = samples[validation]
+        program = reduced_program(
+            drawn.submodels, chosen.X, self._wanted(chosen.targets), chosen.weight, settings
+        )
+        result = replace(settings, time_limit=clock.left_for_weights).solve(program)
+        self.submodels_, self.estimator_ = drawn.submodels, drawn.base
+        self.validation_indices_ = np.flatnonzero(np.isin(samples.group, validation))
+        self._set_weights(program, result)
+
+    def _set_weights(self, program: NonnegativeProgram, result: NonnegativeResult) -> None:
+        """Set the attributes that come from the weights, and say if these are not optimal."""
+        self.program_ = program
+        self.result_ = result
+        self.weights_ = result.weights
+        self.objective_ = result.objective
+        self.uniform_objective_ = program.objective(program.uniform())
+        self.n_active_ = result.n_active
+        self.n_iter_ = max(1, result.n_iter)
+        complaint = complaint_of(result, self.tol)
+        if complaint:
+            warnings.warn(complaint, ConvergenceWarning, stacklevel=4)
+
+    def _check_parameters(self) -> None:
+        """Raise for parameters without a meaning; those of the solver are checked by it."""
+        n_submodels: Any = self.n_submodels
+        dropout: Any = self.dropout
+        fraction: Any = self.validation_fraction
+        if isinstance(n_submodels, bool) or not isinstance(n_submodels, Integral):
+            raise TypeError(f"n_submodels must be an integer. Got {n_submodels!r} instead.")
+        if int(n_submodels) < 1:
+            raise ValueError(f"n_submodels must be at least 1. Got {n_submodels} instead.")
+        if isinstance(dropout, bool) or not isinstance(dropout, Real):
+            raise TypeError(f"dropout must be a real number. Got {dropout!r} instead.")
+        if not 0 <= float(dropout) < 1:
+            raise ValueError(f"dropout must lie in [0, 1). Got {dropout!r} instead.")
+        if self.drop not in ("auto", "hidden", "inputs"):
+            raise ValueError(f"drop must be 'auto', 'hidden' or 'inputs'. Got {self.drop!r} instead.")
+        if fraction is None:
+            return
+        if isinstance(fraction, bool) or not isinstance(fraction, Real):
+            raise TypeError(f"validation_fraction must be None or a real number. Got {fraction!r} instead.")
+        if not 0 < float(fraction) < 1:
+            raise ValueError(
+                f"validation_fraction must lie between 0 and 1. Got {fraction!r} instead; None chooses the "
+                "weights on the training samples."
+            )
+
+    def _samples(
+        self, base: Any, X: NDArray[Any], targets: FloatArray, sample_weight: ArrayLike | None
+    ) -> _Samples:
+        """Return the samples, equal ones merged where the base is trained here and takes weights."""
+        weight = check_sample_weight(sample_weight, len(X))
+        samples = _Samples(X, targets, weight, np.arange(len(X)))
+        if _is_trained(base) and has_fit_parameter(base, "sample_weight"):
+            merged = merge_samples(X.astype(np.float64), targets, weight)
+            group = np.full(len(X), -1)
+            group[weight > 0] = merged.group
+            samples = _Samples(merged.X.astype(X.dtype), merged.targets, merged.weight, group)
+        elif _is_trained(base) and sample_weight is not None:
+            raise TypeError(f"Underlying estimator {type(base).__name__} does not support sample weights.")
+        self._check_weighted(samples.targets[samples.weight > 0])
+        return samples
+
+    def _split(self, base: Any, samples: _Samples, rng: np.random.Generator) -> tuple[IntArray, IntArray]:
+        """Return which samples train the base and which choose the weights."""
+        everything = np.arange(len(samples.X))
+        if self.validation_fraction is None or not _is_trained(base):
+            return everything, everything
+        return validation_split(self._strata(samples.targets), self.validation_fraction, rng)
+
+    def _draw(
+        self,
+        base: Any,
+        samples: _Samples,
+        base_seed: np.random.SeedSequence,
+        rng: np.random.Generator,
+        clock: Clock,
+    ) -> _Drawn:
+        """Train what is to be trained and draw sub-models."""
+        m = int(self.n_submodels)
+        if is_torch_module(base):
+            return _Drawn(TorchSubModels(base, draw_seeds(m, rng), self._n_classes()), base)
+        weight = samples.weight if has_fit_parameter(base, "sample_weight") else None
+        data = TrainingSet(samples.X, self._labels(samples.targets), weight)
+        seeds = base_seed.generate_state(m + 1).tolist()
+        if self.drop != "inputs":
+            model = fit_base(base, data, seeds[0], clock.left)
+            if self.drop == "hidden" or is_dense(model):
+                return _Drawn(DenseSubModels.draw(model, m, self.dropout, rng), model)
+        masks = draw_feature_masks(m, samples.X.shape[1], self.dropout, rng)
+        if is_frozen(base):
+            return _Drawn(FeatureMaskSubModels((base,) * m, masks), base)
+        return _Drawn(fit_masked(base, data, masks, seeds[1:], clock, self.n_jobs), None)
+
+    def _n_classes(self) -> int | None:
+        """Return the number of classes, None for a regressor."""
+        return None
+
+    def _checked(self, X: ArrayLike, **options: Any) -> Any:
+        """Check inputs, of any number of axes for a PyTorch module; their precision is kept."""
+        nd = is_torch_module(self.estimator)
+        return validate_data(self, X, dtype=[np.float64, np.float32], allow_nd=nd, **options)
+
+    def _inputs(self, X: ArrayLike) -> NDArray[Any]:
+        """Check new inputs of a fitted ensemble."""
+        check_is_fitted(self)
+        inputs: NDArray[Any] = self._checked(X, reset=False)
+        return inputs
+
+    def _combined(self, inputs: NDArray[Any], weights: FloatArray) -> FloatArray:
+        """Return the weighted sum of the sub-models' predictions, shape (n_samples, K)."""
+        active = np.flatnonzero(weights)
+        total = np.zeros((len(inputs), self._n_outputs))
+        if active.size == 0:
+            return total
+        for weight, outputs in zip(weights[active], self.submodels_.outputs(inputs, active), strict=True):
+            total += weight * outputs
+        return total
+
+    def _predictions(self, inputs: NDArray[Any]) -> FloatArray:
+        """Return the predictions of all sub-models, shape (n_submodels, n_samples, K)."""
+        return np.stack([np.asarray(outputs, np.float64) for outputs in self.submodels_.outputs(inputs)])
+
+
+def _is_trained(base: Any) -> bool:
+    """Whether the base is fitted here, and not given as it is to be."""
+    return not (is_torch_module(base) or is_frozen(base))

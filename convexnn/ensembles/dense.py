@@ -1,0 +1,371 @@
+"""Sub-models of fitted dense networks: random subsets of their hidden units, as dropout trains them."""
+
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass, fields
+from itertools import pairwise
+from numbers import Integral
+from typing import Any, Literal, TypeAlias
+
+import numpy as np
+from numpy.typing import ArrayLike
+from scipy.special import expit, softmax
+from sklearn.base import is_classifier
+from sklearn.frozen import FrozenEstimator
+from sklearn.utils import check_array, check_scalar, gen_batches
+from sklearn.utils.validation import check_is_fitted
+
+from convexnn._typing import BoolArray, FloatMatrix, IntArray
+from convexnn.activations import Activation
+from convexnn.ensembles.dropout_training import check_rate
+from convexnn.networks import TwoLayerNetwork
+
+__all__ = ["DenseSubModels", "is_dense"]
+
+Link: TypeAlias = Literal["identity", "exp", "logistic", "softmax"]
+Units: TypeAlias = IntArray | slice
+
+_ALL = slice(None)
+
+_MOST_BYTES = 2**28
+_WIDEST_STACK = 512
+
+
+@dataclass(frozen=True, eq=False)
+class _DenseLayers:
+    """Weights of a dense network; `activation` is a name of scikit-learn's or one of this package's."""
+
+    coefs: list[FloatMatrix]
+    intercepts: list[FloatMatrix]
+    activation: str | Activation
+    link: Link
+    gates: FloatMatrix | None = None
+
+    @property
+    def hidden_units(self) -> list[int]:
+        """Number of units of each hidden layer."""
+        return [len(bias) for bias in self.intercepts[:-1]]
+
+    def layer(
+        self,
+        index: int,
+        inputs: FloatMatrix,
+        rows: Units = _ALL,
+        columns: Units = _ALL,
+        scale: float = 1.0,
+    ) -> FloatMatrix:
+        """Return some units (`columns`) of a layer from `scale` times the units (`rows`) given below it."""
+        values: Any = inputs @ _selected(self.coefs[index], rows, columns, scale)
+        values += self.intercepts[index][columns]
+        if index == len(self.coefs) - 1:
+            return np.asarray(values)
+        if isinstance(self.activation, str):
+            return _apply(self.activation, values)
+        gate: Any = None
+        if self.gates is not None:
+            gate = inputs @ _selected(self.gates[:-1], rows, columns, scale) + self.gates[-1][columns]
+        return np.asarray(self.activation(values, gate))
+
+    def linked(self, outputs: FloatMatrix) -> FloatMatrix:
+        """Return raw outputs as predictions or class probabilities; may overwrite them."""
+        if self.link == "softmax":
+            return np.asarray(softmax(outputs, axis=1))
+        if self.link == "logistic":
+            return np.asarray(expit(np.hstack([-outputs, outputs])))
+        return np.exp(outputs, out=outputs) if self.link == "exp" else outputs
+
+
+def _selected(weights: FloatMatrix, rows: Units, columns: Units, scale: float) -> FloatMatrix:
+    """Return a part of a matrix, times `scale`."""
+    part = weights[rows][:, columns]
+    return part if scale == 1 else part * scale
+
+
+def _apply(activation: str, values: FloatMatrix) -> FloatMatrix:
+    """Apply an activation of scikit-learn's networks in place."""
+    if activation == "relu":
+        return np.maximum(values, 0, out=values)
+    if activation == "tanh":
+        return np.tanh(values, out=values)
+    if activation == "logistic":
+        return np.asarray(expit(values, out=values))
+    return values
+
+
+def _unfrozen(estimator: Any) -> Any:
+    """Return what a FrozenEstimator holds, and other estimators as they are."""
+    while isinstance(estimator, FrozenEstimator):
+        estimator = estimator.estimator
+    return estimator
+
+
+def _is_sklearn_mlp(estimator: Any) -> bool:
+    """Whether an estimator is one of scikit-learn's networks, without importing them where none exists."""
+    module = sys.modules.get("sklearn.neural_network")
+    return module is not None and isinstance(estimator, module.MLPClassifier | module.MLPRegressor)
+
+
+def is_dense(estimator: Any) -> bool:
+    """Whether the weights of a fitted estimator can be read as those of a dense network.
+
+    Parameters
+    ----------
+    estimator : object
+
+    Returns
+    -------
+    bool
+        True of scikit-learn's MLPRegressor and MLPClassifier with a hidden layer and of this package's
+        estimators whose `network_` is a TwoLayerNetwork, once they are fitted, and of a FrozenEstimator that
+        holds one of these.
+    """
+    estimator = _unfrozen(estimator)
+    if _is_sklearn_mlp(estimator):
+        return hasattr(estimator, "coefs_") and len(estimator.coefs_) > 1
+    return isinstance(getattr(estimator, "network_", None), TwoLayerNetwork)
+
+
+def _read_layers(estimator: Any) -> _DenseLayers:
+    """Copy the weights of a fitted estimator; raise ValueError where it has none to read."""
+    estimator = _unfrozen(estimator)
+    name = type(estimator).__name__
+    if _is_sklearn_mlp(estimator):
+        check_is_fitted(estimator)
+    if not is_dense(estimator):
+        raise ValueError(
+            "Sub-models by hidden units need a fitted MLPRegressor, MLPClassifier or an estimator of this "
+            f"package, with hidden units. Got {name}; drop inputs instead."
+        )
+    if is_classifier(estimator) and not hasattr(estimator, "predict_proba"):
+        raise ValueError(
+            "Sub-models of a classifier give class probabilities. "
+            f"Got {name} with loss={estimator.loss!r}, which has none; use loss='log_loss'."
+        )
+    network = getattr(estimator, "network_", None)
+    coefs = [np.array(weights) for weights in estimator.coefs_]
+    return _DenseLayers(
+        coefs,
+        [np.array(bias) for bias in estimator.intercepts_],
+        estimator.activation if network is None else network.activation,
+        _read_link(estimator, coefs[-1].shape[1]),
+        None if network is None else network.gates,
+    )
+
+
+def _read_link(estimator: Any, n_outputs: int) -> Link:
+    """Return what turns the outputs of an estimator into its predictions or probabilities."""
+    if not is_classifier(estimator):
+        return "exp" if getattr(estimator, "out_activation_", "identity") == "exp" else "identity"
+    if n_outputs == 1:
+        return "logistic"
+    if getattr(estimator, "out_activation_", "softmax") != "softmax":
+        raise ValueError(
+            f"{type(estimator).__name__} must have exclusive classes. Got {n_outputs} labels per sample; fit "
+            "one classifier per label instead."
+        )
+    return "softmax"
+
+
+@dataclass(frozen=True, eq=False)
+class DenseSubModels:
+    """Sub-models of one dense network: each keeps a random subset of the hidden units.
+
+    What is kept is scaled by ``1 / (1 - dropout)``, as in training by inverted dropout, so that the mean of
+    many sub-models is near the whole network. Output units are all kept. The weights are a copy, so that the
+    sub-models stay what they are when the estimator is fitted again.
+
+    Attributes
+    ----------
+    layers : object
+        The weights of the whole network.
+    masks : list of ndarray of shape (n_submodels, n_units), bool
+        For each hidden layer, the units that each sub-model keeps: at least one of each layer.
+    dropout : float
+        Share of the hidden units that is dropped, in expectation.
+    input_mask : ndarray of shape (n_submodels, n_features), bool, or None
+        The inputs that each sub-model sees, at least one; None means all.
+    input_dropout : float
+        Share of the inputs that is dropped, in expectation.
+
+    References
+    ----------
+    Srivastava, Hinton, Krizhevsky, Sutskever and Salakhutdinov, "Dropout: a simple way to prevent neural
+    networks from overfitting", JMLR 15 (2014), sections 4 and 10.
+    """
+
+    layers: _DenseLayers
+    masks: list[BoolArray]
+    dropout: float
+    input_mask: BoolArray | None = None
+    input_dropout: float = 0.0
+
+    def __post_init__(self) -> None:
+        """Make weights and masks read-only."""
+        for array in (*self.layers.coefs, *self.layers.intercepts, *self.masks, self.input_mask):
+            if array is not None:
+                array.flags.writeable = False
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Rebuild through the constructor, so that copies and unpickled sub-models are read-only too."""
+        return type(self), tuple(getattr(self, field.name) for field in fields(self))
+
+    @classmethod
+    def draw(
+        cls,
+        estimator: Any,
+        n_submodels: int,
+        dropout: float,
+        rng: np.random.Generator,
+        *,
+        input_dropout: float = 0.0,
+    ) -> "DenseSubModels":
+        """Draw sub-models of a fitted estimator.
+
+        Parameters
+        ----------
+        estimator : object
+            Fitted, one that `is_dense` accepts.
+        n_submodels : int
+            At least 1.
+        dropout : float
+            Probability of dropping a hidden unit, in [0, 1). Zero gives copies of the whole network.
+        rng : Generator
+        input_dropout : float
+            Probability of dropping an input, in [0, 1). With any the first layer is computed for each
+            sub-model anew. Gates of a gated network see the same inputs as its units.
+
+        Returns
+        -------
+        DenseSubModels
+
+        Raises
+        ------
+        ValueError, TypeError
+            If an argument is out of range, the estimator has no dense layers to read, or it is a classifier
+            without probabilities or of several labels per sample.
+        NotFittedError
+            If it is a scikit-learn network that is not fitted.
+        """
+        check_scalar(n_submodels, "n_submodels", Integral, min_val=1)
+        check_rate("dropout", dropout)
+        check_rate("input_dropout", input_dropout)
+        layers = _read_layers(estimator)
+        masks = [_draw_mask((int(n_submodels), units), dropout, rng) for units in layers.hidden_units]
+        shape = (int(n_submodels), len(layers.coefs[0]))
+        input_mask = _draw_mask(shape, input_dropout, rng) if input_dropout else None
+        return cls(layers, masks, float(dropout), input_mask, float(input_dropout))
+
+    def __len__(self) -> int:
+        """Return the number of sub-models."""
+        return len(self.masks[0])
+
+    @property
+    def n_features(self) -> int:
+        """Number of inputs of the network."""
+        return len(self.layers.coefs[0])
+
+    def outputs(self, X: ArrayLike, which: ArrayLike | None = None) -> Iterator[FloatMatrix]:
+        """Yield the predictions of one sub-model after another.
+
+        The first layer of the whole network is computed once for all of them where it takes up to 256 MB;
+        above that, samples are taken in blocks.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+        which : array-like of int, optional
+            Indices of the sub-models wanted, in this order; all unless given.
+
+        Yields
+        ------
+        ndarray of shape (n_samples, K)
+            Outputs of a regressor (K of them), or the probabilities of the K classes, also for two.
+
+        Raises
+        ------
+        ValueError
+            If X is not a finite matrix with n_features columns.
+        IndexError
+            If there is no sub-model of some index.
+        """
+        samples: FloatMatrix = check_array(X, dtype=[np.float64, np.float32], input_name="X")
+        if samples.shape[1] != self.n_features:
+            raise ValueError(
+                f"X must have {self.n_features} columns, one for each input of the network. "
+                f"Got shape {samples.shape} instead."
+            )
+        indices = np.arange(len(self))
+        return self._outputs(samples, indices if which is None else indices[np.asarray(which, dtype=np.intp)])
+
+    def _outputs(self, X: FloatMatrix, indices: IntArray) -> Iterator[FloatMatrix]:
+        """Yield predictions; sub-models in groups, so that blocks of samples are visited once per group."""
+        coefs = self.layers.coefs
+        widest = max(1, *(weights.shape[1] for weights in coefs))
+        dtype = np.result_type(X, coefs[0])
+        blocks = list(gen_batches(len(X), max(1, _MOST_BYTES // (widest * dtype.itemsize))))
+        n_outputs = coefs[-1].shape[1]
+        group = max(1, min(_WIDEST_STACK // n_outputs, _MOST_BYTES // (len(X) * n_outputs * dtype.itemsize)))
+
+        def first_layer(block: slice) -> FloatMatrix:
+            return self.layers.layer(0, X[block])
+
+        shared = self.input_mask is None
+        whole = first_layer(blocks[0]) if shared and len(blocks) == 1 else None
+        for first in range(0, len(indices), group):
+            members = indices[first : first + group]
+            results = np.empty((len(members), len(X), n_outputs), dtype)
+            for block in blocks:
+                if shared:
+                    units = first_layer(block) if whole is None else whole
+                    self._on_first_layer(units, members, results[:, block])
+                else:
+                    self._on_inputs(X[block], members, results[:, block])
+            for outputs in results:
+                yield self.layers.linked(outputs)
+
+    def _on_first_layer(self, first: FloatMatrix, members: IntArray, out: FloatMatrix) -> None:
+        """Fill `out` with raw outputs, from the first layer of the whole network."""
+        if len(self.masks) == 1:
+            out[:] = self._stacked(first, members)
+            return
+        for result, j in zip(out, members, strict=True):
+            kept = np.flatnonzero(self.masks[0][j])
+            result[:] = self._upwards(j, first.take(kept, axis=1), kept)
+
+    def _on_inputs(self, X: FloatMatrix, members: IntArray, out: FloatMatrix) -> None:
+        """Fill `out` with raw outputs of sub-models that see different inputs."""
+        if self.input_mask is None:
+            raise RuntimeError("All sub-models see the same inputs.")
+        scale = 1 / (1 - self.input_dropout)
+        for result, j in zip(out, members, strict=True):
+            inputs, units = np.flatnonzero(self.input_mask[j]), np.flatnonzero(self.masks[0][j])
+            first = self.layers.layer(0, X.take(inputs, axis=1), inputs, units, scale)
+            result[:] = self._upwards(j, first, units)
+
+    def _upwards(self, j: int, units: FloatMatrix, kept: IntArray) -> FloatMatrix:
+        """Return raw outputs of sub-model j from its units `kept` of the first hidden layer."""
+        kept_above = [np.flatnonzero(mask[j]) for mask in self.masks[1:]]
+        selections: list[Units] = [kept, *kept_above, _ALL]
+        scale = 1 / (1 - self.dropout)
+        for index, (rows, columns) in enumerate(pairwise(selections), start=1):
+            units = self.layers.layer(index, units, rows, columns, scale)
+        return units
+
+    def _stacked(self, first: FloatMatrix, members: IntArray) -> FloatMatrix:
+        """Return raw outputs with one hidden layer, shape (members, samples, K), by one matrix product."""
+        weights, bias = self.layers.coefs[1], self.layers.intercepts[1]
+        masks = self.masks[0][members].T / (1 - self.dropout)
+        stack = masks.astype(weights.dtype)[:, :, None] * weights[:, None, :]
+        products: FloatMatrix = first @ stack.reshape(len(weights), len(members) * len(bias))
+        products = products.reshape(len(first), len(members), len(bias))
+        products += bias
+        return products.transpose(1, 0, 2)
+
+
+def _draw_mask(shape: tuple[int, int], dropout: float, rng: np.random.Generator) -> BoolArray:
+    """Keep each entry with probability ``1 - dropout``; rows that keep none get one entry at random."""
+    mask: BoolArray = rng.random(shape) >= dropout
+    empty = np.flatnonzero(~mask.any(axis=1))
+    if shape[1]:
+        mask[empty, rng.integers(shape[1], size=len(empty))] = True
+    return mask

@@ -1,0 +1,131 @@
+"""The least-squares program of a convex combination's weights, and what is done with its solution."""
+
+from dataclasses import dataclass, replace
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from convexnn._typing import FloatArray
+from convexnn_solvers import NonnegativeProgram, NonnegativeResult, solve_nonnegative
+
+__all__ = [
+    "CombinationSettings",
+    "combination_program",
+    "complaint_of",
+    "normalised",
+    "one_hot",
+    "shares",
+]
+
+
+class _HasSettings(Protocol):
+    """An estimator with the parameters of the weights' program."""
+
+    ridge: float
+    sum_to_one: bool
+    solver: str
+    tol: float
+
+
+@dataclass(frozen=True)
+class CombinationSettings:
+    """Which weights are wanted and how they are sought; fields as in `DropoutEnsembleRegressor`."""
+
+    ridge: float
+    sum_to_one: bool
+    solver: str
+    tol: float
+    max_iter: int | None = None
+    time_limit: float | None = None
+    verbose: int = 0
+
+    @classmethod
+    def of(cls, estimator: _HasSettings) -> "CombinationSettings":
+        """Read the settings from an estimator's parameters, and have the solver check them."""
+        limits = {
+            name: getattr(estimator, name)
+            for name in ("max_iter", "time_limit", "verbose")
+            if hasattr(estimator, name)
+        }
+        if not isinstance(estimator.sum_to_one, bool | np.bool_):
+            raise TypeError(f"sum_to_one must be True or False. Got {estimator.sum_to_one!r} instead.")
+        settings = cls(estimator.ridge, estimator.sum_to_one, estimator.solver, estimator.tol, **limits)
+        # A wrong solver or option shows here, and not after the training of many sub-models.
+        one = np.ones((1, 1, 1))
+        replace(settings, verbose=0).solve(combination_program(one, one[0], one[0, 0], settings))
+        return settings
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """Arguments of the solver, without those of the program."""
+        return {
+            "solver": self.solver,
+            "tol": self.tol,
+            "max_iter": self.max_iter,
+            # SciPy's solver takes no limit; on a reduced program it is done before one would matter.
+            "time_limit": None if self.solver == "nnls" else self.time_limit,
+            "verbose": self.verbose,
+        }
+
+    def solve(self, program: NonnegativeProgram) -> NonnegativeResult:
+        """Find the weights."""
+        return solve_nonnegative(program, **self.options)
+
+
+def combination_program(
+    predictions: FloatArray, targets: FloatArray, weight: FloatArray, settings: CombinationSettings
+) -> NonnegativeProgram:
+    """Return the least-squares program of the weights.
+
+    Parameters
+    ----------
+    predictions : ndarray of shape (m, n_samples, K)
+    targets : ndarray of shape (n_samples, K)
+        Regression targets or one-hot rows.
+    weight : ndarray of shape (n_samples,)
+        Non-negative.
+    settings : CombinationSettings
+
+    Returns
+    -------
+    NonnegativeProgram
+        With ``n_samples K`` rows.
+    """
+    m, _, n_outputs = predictions.shape
+    return NonnegativeProgram(
+        predictions.reshape(m, -1).T,
+        targets.ravel(),
+        np.repeat(weight, n_outputs),
+        ridge=settings.ridge,
+        sum_to_one=bool(settings.sum_to_one),
+    )
+
+
+def complaint_of(result: NonnegativeResult, tol: float) -> str:
+    """Say that weights are not optimal to the tolerance, and what to try; empty if they are."""
+    if result.converged:
+        return ""
+    return (
+        f"The optimality residual of the weights is {result.optimality:.2g}, above tol={tol:.2g} "
+        f"({result.status.name}). {result.status.value} [{result.message}]"
+    )
+
+
+def one_hot(indices: NDArray[np.intp], n_classes: int) -> FloatArray:
+    """Return class indices (n_samples,) as rows (n_samples, n_classes) with a one each."""
+    return np.asarray(np.eye(n_classes)[indices])
+
+
+def shares(weights: FloatArray) -> FloatArray:
+    """Return weights scaled to sum to one, and equal ones where all are zero."""
+    largest = weights.max()
+    if not largest > 0:
+        return np.full(len(weights), 1 / len(weights))
+    scaled = weights / largest
+    return np.asarray(scaled / scaled.sum())
+
+
+def normalised(probabilities: FloatArray) -> FloatArray:
+    """Divide each row (n_samples, K) by its sum."""
+    return np.asarray(probabilities / probabilities.sum(axis=1, keepdims=True))

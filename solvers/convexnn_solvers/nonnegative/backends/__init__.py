@@ -1,0 +1,1 @@
+"""One module for each solver of least squares over non-negative weights."""
