@@ -58,7 +58,7 @@ def run_backends(
         for backend, wanted in attempts:
             left = wanted.after(record.n_iter, time.perf_counter() - began)
             if isinstance(left, Status):
-                record.stopped = left
+                record.end(left)
                 return
             record.solver = backend.label
             _attempt(program, backend, left, record, working_set)
@@ -114,6 +114,12 @@ class Record:
         if point.dual_objective > self.bound.dual_objective:
             self.bound = point
         self.violation = max(self.violation, point.violation)
+
+    def end(self, limit: Status) -> None:
+        """Stop at a limit that is used up."""
+        self.stopped = limit
+        if self.n_iter == 0:
+            self.message = "No time was left for a solver."
 
     @property
     def relative_gap(self) -> float:

@@ -153,6 +153,7 @@ def test_time_limits_are_kept(solver):
     program = draw_program(0, n=100, m=30)
     result = solve_nonnegative(program, solver=solver, time_limit=1e-9)
     assert result.status is Status.TIME_LIMIT
+    assert result.message == "No time was left for a solver."
     assert solve_nonnegative(program, solver=solver, time_limit=100.0).converged
 
 

@@ -91,6 +91,8 @@ class Record:
         left = options.after(self.n_iter, self.seconds)
         if isinstance(left, Status):
             self.stopped = left
+            if self.n_iter == 0:
+                self.message = "No time was left for a solver."
             return
         self.solver = backend.label
         found = backend.run(self.problem, left, self.problem.encode(self.best.weights))
