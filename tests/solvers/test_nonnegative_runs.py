@@ -192,6 +192,16 @@ def test_nothing_is_done_at_an_optimum(sum_to_one, seed):
     np.testing.assert_allclose(again.weights, weights, rtol=1e-15)
 
 
+def test_the_solvers_own_residual_is_told(fake):
+    program = draw_program(3, n=40, m=6, weighted=False)
+    own = 1.5 * solve_nonnegative(program).weights + 0.1
+    point = own * np.linalg.norm(program.matrix, axis=0)  # columns of norm one
+    result = fake(program, NonnegativeCandidate(point, Status.CONVERGED, 1, "done"))
+    assert result.converged
+    assert result.solver_optimality == pytest.approx(optimality(program, own), rel=1e-9)
+    assert result.solver_optimality > 1e-2
+
+
 def test_the_result_is_not_worse_than_the_start(fake):
     program = draw_program(0)
     start = 0.99 * solve_nonnegative(program).weights

@@ -52,6 +52,7 @@ class Record:
             self._starts = self._feasible_starts(start)
             measured = [measure(self._reduced, self._scales, weights) for weights in self._starts]
         self.best = min(measured, key=lambda point: np.nan_to_num(point.relative, nan=np.inf))
+        self.solver_optimality = self.best.optimality
         objectives = [point.objective for point in measured]
         self._ceiling = min(objectives)
         if not (np.isfinite(objectives).all() and np.isfinite(self.best.multipliers).all()):
@@ -98,7 +99,7 @@ class Record:
         found = backend.run(self.problem, left, self.problem.encode(self.best.weights))
         self.stopped, self.message = found.stopped, found.message
         self.n_iter += found.n_iter
-        self._add(self.problem.decode(found.point))
+        self.solver_optimality = self._add(self.problem.decode(found.point)).optimality
         if options.verbose:
             print(f"{self.n_iter:6d} iterations, residual {self.best.optimality:.2e}: {found.message}")
         self._finish(found.point)
@@ -113,8 +114,8 @@ class Record:
         self._add(self.problem.decode(finished.point))
         self.message = f"{self.message.rstrip('.')}; {finished.n_steps} active-set steps."
 
-    def _add(self, weights: FloatArray) -> None:
-        """Keep weights that are better, or as good and as close to optimal; never worse than a start."""
+    def _add(self, weights: FloatArray) -> Measurement:
+        """Measure weights and keep them if they are better, or as good and closer to optimal, than the best."""
         if self._program.sum_to_one and not weights.any():
             raise BackendError("The solver returned no positive weight.")
         point = measure(self._reduced, self._scales, weights)
@@ -125,6 +126,7 @@ class Record:
             better = point.relative < self.best.relative
         if better:
             self.best = point
+        return point
 
     @property
     def seconds(self) -> float:
@@ -162,6 +164,7 @@ class Record:
             stationarity=best.stationarity,
             feasibility=best.feasibility,
             complementarity=best.complementarity,
+            solver_optimality=self.solver_optimality,
             status=status,
             solver=self.solver,
             n_iter=self.n_iter,

@@ -26,6 +26,9 @@ class NonnegativeResult(Outcome):
     stationarity, feasibility, complementarity : float
         Residuals of the Karush-Kuhn-Tucker conditions, scaled as `convexnn_solvers.nonnegative.measure`
         says. They do not change if columns or targets are multiplied by a number.
+    solver_optimality : float
+        Largest residual of the solver's own point, before the active-set steps; that of the start where no
+        solver ran.
     status : Status
         `CONVERGED` if `optimality` is at most ``tol``.
     solver : str
@@ -43,6 +46,7 @@ class NonnegativeResult(Outcome):
     stationarity: float
     feasibility: float
     complementarity: float
+    solver_optimality: float
     status: Status
     solver: str
     n_iter: int
