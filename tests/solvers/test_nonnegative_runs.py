@@ -195,7 +195,8 @@ def test_nothing_is_done_at_an_optimum(sum_to_one, seed):
 def test_the_solvers_own_residual_is_told(fake):
     program = draw_program(3, n=40, m=6, weighted=False)
     own = 1.5 * solve_nonnegative(program).weights + 0.1
-    point = own * np.linalg.norm(program.matrix, axis=0)  # columns of norm one
+    # Backends see columns and targets of norm one.
+    point = own * np.linalg.norm(program.matrix, axis=0) / np.linalg.norm(program.targets)
     result = fake(program, NonnegativeCandidate(point, Status.CONVERGED, 1, "done"))
     assert result.converged
     assert result.solver_optimality == pytest.approx(optimality(program, own), rel=1e-9)

@@ -115,7 +115,7 @@ class Record:
         self.message = f"{self.message.rstrip('.')}; {finished.n_steps} active-set steps."
 
     def _add(self, weights: FloatArray) -> Measurement:
-        """Measure weights and keep them if they are better, or as good and closer to optimal, than the best."""
+        """Measure weights; keep them if they are better than the best, or as good and as close to optimal."""
         if self._program.sum_to_one and not weights.any():
             raise BackendError("The solver returned no positive weight.")
         point = measure(self._reduced, self._scales, weights)
