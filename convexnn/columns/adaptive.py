@@ -255,8 +255,7 @@ class _Search:
         objective = self.objective
         affordable = _START_ENTRIES // (objective.rows.size * objective.targets.shape[1])
         n_starts = max(_FEWEST_STARTS, min(n_starts, affordable))
-        scale = np.sqrt(np.mean(self.objective.rows**2, axis=0))
-        return rng.standard_normal((n_starts, len(scale))) / np.where(scale > 0, scale, 1.0)
+        return rng.standard_normal((n_starts, objective.rows.shape[1])) / objective.column_sizes
 
     def _first_round(self, previous: Neurons | None) -> _Round:
         """Return the program over the patterns of descent and previous network, from the better one."""

@@ -18,6 +18,8 @@ __all__ = ["Neurons", "Objective", "merged", "random_neurons"]
 # Of a loss, relative to its largest: where all samples are on straight pieces a step needs some length.
 _LEAST_CURVATURE = 1e-6
 _FIRST_SHARE = 0.2
+# Of the median size of the columns, what the size of one counts as at least.
+_LEAST_SIZE = 0.1
 # Weights of a neuron up to which squares of rows are added up by a kernel instead of by BLAS.
 _SMALL = 32
 _TINY = float(np.finfo(np.float64).tiny)
@@ -214,6 +216,18 @@ class Objective:
         return replace(self, layer=layer, targets=self.targets[samples], weight=weight)
 
     @cached_property
+    def column_sizes(self) -> FloatArray:
+        """Root mean squares of the columns, by which random weights are divided.
+
+        Columns that are mostly zero would get weights so large that they rule the norms of neurons, so that
+        small sizes are raised; those of zero columns are one.
+        """
+        sizes = np.sqrt(np.mean(self.rows**2, axis=0))
+        positive = sizes[sizes > 0]
+        least = _LEAST_SIZE * float(np.median(positive)) if positive.size else 1.0
+        return np.where(sizes > 0, np.maximum(sizes, least), 1.0)
+
+    @cached_property
     def row_norms(self) -> FloatArray:
         """Norms of the rows."""
         return np.asarray(np.linalg.norm(self.rows, axis=1))
@@ -352,8 +366,7 @@ def _add_squares(weights: FloatArray, rows: FloatArray, blocks: FloatArray) -> N
 def random_neurons(objective: Objective, n_neurons: int, rng: np.random.Generator) -> Neurons:
     """Draw neurons of Gaussian directions, of both signs for every output, smaller than the targets."""
     n_outputs = objective.targets.shape[1]
-    scale = np.sqrt(np.mean(objective.rows**2, axis=0))
-    weights = rng.standard_normal((n_neurons, len(scale))) / np.where(scale > 0, scale, 1.0)
+    weights = rng.standard_normal((n_neurons, objective.rows.shape[1])) / objective.column_sizes
     empty = objective.empty()
     spread = 1.0
     if objective.loss.task == "regression":

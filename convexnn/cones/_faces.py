@@ -7,6 +7,9 @@ from convexnn._typing import FloatArray, IndexArray
 
 __all__ = ["face_bases"]
 
+# Dimensions up to which orthogonalising row by row is faster than reflections.
+_SMALL = 40
+
 
 @reordering_kernel
 def _orthogonalise(vectors: FloatArray, size: int) -> float:
@@ -52,7 +55,6 @@ def _complete(vectors: FloatArray, size: int) -> None:
             missing[c] -= vectors[i, c] ** 2
 
 
-@reordering_kernel
 def face_bases(normals: FloatArray, sizes: IndexArray, points: FloatArray, bases: FloatArray) -> None:
     """Orthonormal bases of the faces that points lie on, the first vector of each along its point.
 
@@ -67,6 +69,20 @@ def face_bases(normals: FloatArray, sizes: IndexArray, points: FloatArray, bases
     bases : ndarray of shape (sum of d - sizes, d)
         Receives the vectors.
     """
+    if points.shape[1] <= _SMALL:
+        _small_face_bases(normals, sizes, points, bases)
+        return
+    d, high, low = points.shape[1], 0, 0
+    for size, point in zip(sizes.tolist(), points, strict=True):
+        # Few reflections, so that few passes over the basis make it.
+        spanned = np.vstack([normals[high : high + size], point])
+        bases[low : low + d - size] = np.linalg.qr(spanned.T, mode="complete")[0].T[size:]
+        high, low = high + size, low + d - size
+
+
+@reordering_kernel
+def _small_face_bases(normals: FloatArray, sizes: IndexArray, points: FloatArray, bases: FloatArray) -> None:
+    """Do the work of `face_bases` for few dimensions, without a call for each point."""
     d = points.shape[1]
     vectors = np.empty((d, d))
     high, low = 0, 0

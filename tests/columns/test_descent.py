@@ -8,11 +8,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from convexnn._typing import FloatArray
-from convexnn.columns.descent import Descent, _Model
+from convexnn.columns import descent_models
+from convexnn.columns.descent import Descent
+from convexnn.columns.descent_models import DirectModel, IterativeModel, descent_model
 from convexnn.columns.objective import Neurons, Objective, merged, random_neurons
 from convexnn.columns.rounded_losses import without_kinks
 from convexnn.networks import TwoLayerNetwork
-from convexnn.pricing.hidden_layer import HiddenLayer
+from convexnn.pricing.hidden_layer import GroupedLayer, HiddenLayer
 from program_cases import LAYERS, LOSSES
 
 SMOOTH = [name for name, loss in LOSSES.items() if loss.is_smooth]
@@ -103,7 +105,7 @@ def gradient_by_differences(objective: Objective, neurons: Neurons, width: Float
 def test_slopes_of_the_model_are_those_of_the_rounded_objective(loss: str, hidden_bias: str) -> None:
     objective = draw_objective(4, loss=loss, activation="leaky_relu", hidden_bias=hidden_bias)
     neurons = random_neurons(objective, 5, np.random.default_rng(5))
-    model = _Model(objective, neurons, 0.3)
+    model = DirectModel(objective, neurons, 0.3)
     np.testing.assert_allclose(
         model.slopes, gradient_by_differences(objective, neurons, model.width), rtol=1e-5, atol=1e-6
     )
@@ -113,13 +115,47 @@ def test_slopes_of_the_model_are_those_of_the_rounded_objective(loss: str, hidde
 def test_both_spaces_give_one_direction(fit_intercept: bool) -> None:
     objective = replace(draw_objective(6, n=12), fit_intercept=fit_intercept)
     neurons = random_neurons(objective, 6, np.random.default_rng(7))
-    model = _Model(objective, neurons, 0.1)
+    model = DirectModel(objective, neurons, 0.1)
     members = np.flatnonzero(neurons.outputs == 0)
     blocks = model.blocks[members] + np.eye(3)
     first, shift = model._in_weights(0, members, blocks, 0.1)
     second, other_shift = model._in_samples(0, members, blocks, 0.1)
     np.testing.assert_allclose(first, second, rtol=1e-8, atol=1e-10)
     assert shift == pytest.approx(other_shift, rel=1e-8, abs=1e-12)
+
+
+@pytest.mark.parametrize("loss", SMOOTH)
+@pytest.mark.parametrize("positions", [1, 3])
+@pytest.mark.parametrize("fit_intercept", [True, False])
+def test_conjugate_gradients_find_the_direction_of_the_factors(
+    loss: str, positions: int, fit_intercept: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    objective = replace(
+        draw_objective(9, loss=loss, activation="leaky_relu", hidden_bias="free"), fit_intercept=fit_intercept
+    )
+    if positions > 1:
+        rows = np.random.default_rng(10).normal(size=(positions * objective.n_samples, 3))
+        objective = replace(
+            objective, layer=GroupedLayer(rows, positions, LAYERS["leaky_relu"], np.ones(3, bool))
+        )
+    neurons = random_neurons(objective, 8, np.random.default_rng(11))
+    monkeypatch.setattr(descent_models, "_ACCURACY", 1e-12)
+    monkeypatch.setattr(descent_models, "_MAX_PRODUCTS", 1000)
+    expected = DirectModel(objective, neurons, 0.2).direction(0.1)
+    found = IterativeModel(objective, neurons, 0.2).direction(0.1)
+    for direct, iterative in zip(expected, found, strict=True):
+        np.testing.assert_allclose(iterative, direct, rtol=1e-7, atol=1e-9 * np.abs(expected[0]).max())
+
+
+def test_large_models_are_iterative_and_descend(monkeypatch: pytest.MonkeyPatch) -> None:
+    objective = draw_objective(12, n=200)
+    neurons = random_neurons(objective, 10, np.random.default_rng(13))
+    assert isinstance(descent_model(objective, neurons, 0.3), DirectModel)
+    direct = Descent(objective, neurons).run(60, 1e-5, np.inf)
+    monkeypatch.setattr(descent_models, "_DIRECT_OPERATIONS", 0.0)
+    assert isinstance(descent_model(objective, neurons, 0.3), IterativeModel)
+    iterative = Descent(objective, neurons).run(200, 1e-5, np.inf)
+    assert objective.value(iterative) < 1.02 * objective.value(direct)
 
 
 @given(seed=st.integers(0, 2**32 - 1), activation=st.sampled_from(NON_GATED))

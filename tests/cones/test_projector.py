@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from scipy.optimize import nnls
 
 from convexnn.cones import ConeProjector
+from convexnn.cones._faces import face_bases
 from convexnn.patterns import PatternSet, pack_bits
 from convexnn.programs import MaskedDesign, augment
 from program_cases import DEGENERACIES, LAYERS, degenerate_rows, some_patterns
@@ -332,3 +333,21 @@ def test_what_is_remembered_is_of_no_account_for_other_numbers_of_slots():
         for slot, point, u in zip(slots, points, got, strict=True):
             alone = design.restrict([slot % n_blocks]).shrink(np.array([0]), point[None], 0.2, 1)
             np.testing.assert_allclose(u, alone[0], atol=1e-12)
+
+
+@pytest.mark.parametrize("d", [1, 2, 7, 40, 41, 90])
+def test_bases_of_faces_are_orthonormal_and_complete(d, seed):
+    rng = np.random.default_rng(seed)
+    sizes = rng.integers(0, d, size=6).astype(np.int32)
+    normals = [rng.normal(size=(size, d)) for size in sizes]
+    points = rng.normal(size=(6, d))
+    for i, own in enumerate(normals):
+        if len(own):
+            points[i] -= own.T @ np.linalg.lstsq(own.T, points[i], rcond=None)[0]
+    bases = np.empty(((d - sizes).sum(), d))
+    face_bases(np.vstack(normals), sizes, points, bases)
+    parts = np.split(bases, np.cumsum(d - sizes)[:-1])
+    for own, point, basis in zip(normals, points, parts, strict=True):
+        np.testing.assert_allclose(basis @ basis.T, np.eye(len(basis)), atol=1e-12)
+        np.testing.assert_allclose(basis @ own.T, 0, atol=1e-10)
+        assert abs(basis[0] @ point) == pytest.approx(np.linalg.norm(point), rel=1e-10)
