@@ -25,13 +25,10 @@ SMALL = {"hidden_units": 30, "max_iter": 30, "learning_rate": 0.03}
     [
         DropoutEnsembleRegressor(DropoutMLPRegressor(**SMALL), n_submodels=5),
         DropoutEnsembleClassifier(DropoutMLPClassifier(**SMALL), n_submodels=5),
-        DropoutEnsembleRegressor(Ridge(0.01), n_submodels=6, sum_to_one=True, ridge=1e-3),
-        DropoutEnsembleClassifier(LogisticRegression(), n_submodels=6, solver="clarabel"),
         ConvexStackingRegressor([("line", Ridge(0.1)), ("tree", DecisionTreeRegressor(random_state=0))]),
         ConvexStackingClassifier(
             [("line", LogisticRegression()), ("tree", DecisionTreeClassifier(random_state=0))]
         ),
-        ConvexCombinationRegressor(),
     ]
 )
 def test_estimator_check(estimator, check):
@@ -41,6 +38,9 @@ def test_estimator_check(estimator, check):
 @pytest.mark.slow
 @parametrize_with_checks(
     [
+        DropoutEnsembleRegressor(Ridge(0.01), n_submodels=6, sum_to_one=True, ridge=1e-3),
+        DropoutEnsembleClassifier(LogisticRegression(), n_submodels=6, solver="clarabel"),
+        ConvexCombinationRegressor(),
         DropoutEnsembleRegressor(n_submodels=5),
         DropoutEnsembleClassifier(n_submodels=5, validation_fraction=None),
         DropoutEnsembleRegressor(DropoutMLPRegressor(**SMALL), n_submodels=3, drop="inputs", solver="osqp"),

@@ -31,7 +31,7 @@ def test_targets_of_any_scale(loss, degree, hidden_bias, scale):
     assert scaled.objective_ / scale**degree == pytest.approx(plain.objective_, rel=2e-6)
 
 
-@pytest.mark.parametrize("scale", [1e8, 1e4, 1e-4, 1e-8])
+@pytest.mark.parametrize("scale", [1e8, pytest.param(1e4, marks=pytest.mark.slow), 1e-4, 1e-8])
 @pytest.mark.parametrize("hidden_bias", ["free", "none"])
 @pytest.mark.parametrize("estimator_type", ESTIMATORS)
 def test_samples_of_any_scale(estimator_type, hidden_bias, scale):
@@ -64,7 +64,7 @@ def test_targets_of_any_offset(offset):
     assert shifted.objective_ == pytest.approx(plain.objective_, rel=2e-6)
 
 
-@pytest.mark.parametrize("offset", [10.0, 1e3])
+@pytest.mark.parametrize("offset", [10.0, pytest.param(1e3, marks=pytest.mark.slow)])
 def test_samples_of_any_offset_with_free_bias(offset):
     options = {"alpha": 0.1, "hidden_bias": "free", "patterns": "exact", "tol": 1e-6}
     plain, shifted = (ConvexMLPRegressor(**options).fit(X + c, Y) for c in (0.0, offset))

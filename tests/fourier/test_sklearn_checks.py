@@ -11,17 +11,21 @@ from sklearn.utils.estimator_checks import parametrize_with_checks
 from convexnn.fourier import RandomFourierClassifier, RandomFourierRegressor
 
 
+@parametrize_with_checks([RandomFourierRegressor(), RandomFourierClassifier()])
+def test_estimator_check(estimator, check):
+    check(estimator)
+
+
+@pytest.mark.slow
 @parametrize_with_checks(
     [
-        RandomFourierRegressor(),
-        RandomFourierClassifier(),
         RandomFourierRegressor(gamma="scale", ridge=0.1),
         RandomFourierClassifier(20, ridge=1.0, fit_intercept=False),
         RandomFourierRegressor(150, gamma=0.5, fit_intercept=False),
         RandomFourierClassifier(400, gamma="scale", ridge=1e-3),
     ]
 )
-def test_estimator_check(estimator, check):
+def test_estimator_check_of_other_settings(estimator, check):
     check(estimator)
 
 
