@@ -218,6 +218,7 @@ def test_pattern_set_is_restricted_to_the_folds(seed):
     assert len(model.patterns_) == 10
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("estimator_type", ESTIMATORS)
 def test_jobs_change_nothing(estimator_type):
     X, y = data_for(estimator_type)

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from sklearn.linear_model import LinearRegression, Ridge, RidgeClassifier
@@ -158,6 +158,8 @@ GRIDS = arrays(
     st.integers(0, 2**31),
 )
 def test_any_samples_give_a_least_squares_solution(grid, N, ridge, fit_intercept, scale, size, seed):
+    # Of samples that are all equal and huge the phases have no digits: gamma does not shrink with them.
+    assume(scale <= 1 or len(np.unique(grid, axis=0)) > 1)
     rng = np.random.default_rng(seed)
     samples, y = scale * grid, size * rng.integers(-2, 3, size=len(grid))
     model = RandomFourierRegressor(N, ridge=ridge, fit_intercept=fit_intercept, random_state=seed)

@@ -360,7 +360,7 @@ MODES = [
 # The free coordinate of a block moves in steps of its slopes' scale, which is wrong for some data.
 UNSCALED = pytest.mark.xfail(strict=False, reason="free biases take steps of the slopes' scale")
 SCALED_MODES = [
-    pytest.param(*mode, scale, marks=[UNSCALED] if mode[1] == "free" else [])
+    pytest.param(*mode, scale, marks=[UNSCALED, pytest.mark.slow] if mode[1] == "free" else [])
     for mode in MODES
     for scale in SCALES
 ]

@@ -182,7 +182,7 @@ def test_zero_above_the_largest_alpha_and_rank_one_below(loss):
 
 @pytest.mark.parametrize("loss", LOSSES)
 @pytest.mark.parametrize("share", [0.3, 1e-3])
-@pytest.mark.parametrize("cond", [1.0, 1e3])
+@pytest.mark.parametrize("cond", [1.0, pytest.param(1e3, marks=pytest.mark.slow)])
 def test_high_accuracy(loss, share, cond):
     # Losses with kinks take many programs where hardly a sample is off its kink.
     cond = cond if LOSSES[loss].is_smooth else min(cond, 10.0)
