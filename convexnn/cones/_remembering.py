@@ -184,7 +184,8 @@ class Projector(ABC):
         norms = np.linalg.norm(shrunk, axis=1)
         across = np.repeat(np.sqrt(norms / (norms + shrinkage)), counts)
         across[np.cumsum(counts) - counts] = 1.0
-        return counts, across[:, None] * bases
+        bases *= across[:, None]
+        return counts, bases
 
     def support(self, vectors: FloatArray, threshold: float, n_largest: int | None) -> FloatArray:
         """Upper bounds of ``max {g.u : u in C, |u| <= 1}``, one vector for each slot.
