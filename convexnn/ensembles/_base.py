@@ -3,7 +3,6 @@
 import warnings
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, replace
-from numbers import Integral, Real
 from typing import Any, Literal
 
 import numpy as np
@@ -12,6 +11,7 @@ from sklearn.base import BaseEstimator
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils.validation import check_is_fitted, has_fit_parameter, validate_data
 
+from convexnn._parameters import checked_count, checked_real
 from convexnn._typing import FloatArray, IntArray, RandomState
 from convexnn.ensembles.base_checks import check_names
 from convexnn.ensembles.base_training import Clock, TrainingSet, fit_base, fit_masked, is_frozen
@@ -138,6 +138,7 @@ class BaseDropoutEnsemble(BaseEstimator, ABC):
         clock = Clock.started(self.time_limit)
         self._check_parameters()
         settings = CombinationSettings.of(self)
+        settings.check()
         base = self._default_base() if self.estimator is None else self.estimator
         self._check_base(base)
         data, targets = self._validated(X, y)
@@ -173,24 +174,15 @@ class BaseDropoutEnsemble(BaseEstimator, ABC):
 
     def _check_parameters(self) -> None:
         """Raise for parameters without a meaning; those of the solver are checked by it."""
-        n_submodels: Any = self.n_submodels
-        dropout: Any = self.dropout
-        fraction: Any = self.validation_fraction
-        if isinstance(n_submodels, bool) or not isinstance(n_submodels, Integral):
-            raise TypeError(f"n_submodels must be an integer. Got {n_submodels!r} instead.")
-        if int(n_submodels) < 1:
-            raise ValueError(f"n_submodels must be at least 1. Got {n_submodels} instead.")
-        if isinstance(dropout, bool) or not isinstance(dropout, Real):
-            raise TypeError(f"dropout must be a real number. Got {dropout!r} instead.")
-        if not 0 <= float(dropout) < 1:
-            raise ValueError(f"dropout must lie in [0, 1). Got {dropout!r} instead.")
+        checked_count("n_submodels", self.n_submodels)
+        if not 0 <= checked_real("dropout", self.dropout) < 1:
+            raise ValueError(f"dropout must lie in [0, 1). Got {self.dropout!r} instead.")
         if self.drop not in ("auto", "hidden", "inputs"):
             raise ValueError(f"drop must be 'auto', 'hidden' or 'inputs'. Got {self.drop!r} instead.")
+        fraction = self.validation_fraction
         if fraction is None:
             return
-        if isinstance(fraction, bool) or not isinstance(fraction, Real):
-            raise TypeError(f"validation_fraction must be None or a real number. Got {fraction!r} instead.")
-        if not 0 < float(fraction) < 1:
+        if not 0 < checked_real("validation_fraction", fraction, "None or a real number") < 1:
             raise ValueError(
                 f"validation_fraction must lie between 0 and 1. Got {fraction!r} instead; None chooses the "
                 "weights on the training samples."

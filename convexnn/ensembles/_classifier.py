@@ -5,8 +5,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from sklearn.base import ClassifierMixin, is_classifier
-from sklearn.utils.multiclass import check_classification_targets
-from sklearn.utils.validation import column_or_1d
 
 from convexnn._typing import FloatArray, IntArray
 from convexnn.ensembles._base import BaseDropoutEnsemble
@@ -14,6 +12,7 @@ from convexnn.ensembles._dropout_mlp import DropoutMLPClassifier
 from convexnn.ensembles.base_checks import check_base
 from convexnn.ensembles.base_training import is_frozen
 from convexnn.ensembles.weights import normalised, one_hot, shares
+from convexnn.labels import check_class_weights, check_several_classes, checked_labels, predicted_classes
 
 __all__ = ["DropoutEnsembleClassifier"]
 
@@ -79,8 +78,7 @@ validation_indices_, n_iter_, n_features_in_, feature_names_in_
 
     def _validated(self, X: ArrayLike, y: ArrayLike) -> tuple[NDArray[Any], FloatArray]:
         inputs, y = self._checked(X, y=y)
-        labels = column_or_1d(y, warn=True)
-        check_classification_targets(labels)
+        labels = checked_labels(y)
         frozen = is_frozen(self.estimator)
         self.classes_ = np.asarray(self.estimator.classes_) if frozen else np.unique(labels)
         unknown = np.setdiff1d(labels, self.classes_)
@@ -89,21 +87,14 @@ validation_indices_, n_iter_, n_features_in_, feature_names_in_
                 f"The frozen estimator knows the classes {self.classes_.tolist()}. "
                 f"Got the labels {unknown.tolist()} beside them; drop those samples or train it with them."
             )
-        if len(self.classes_) < 2:
-            raise ValueError(
-                "A classifier needs samples of at least two classes. "
-                f"Got one class only: {self.classes_.tolist()}; check the labels."
-            )
+        check_several_classes(self.classes_)
         self._n_outputs = len(self.classes_)
         return inputs, np.searchsorted(self.classes_, labels)[:, None].astype(np.float64)
 
     def _check_weighted(self, targets: FloatArray) -> None:
-        empty = np.bincount(self._strata(targets), minlength=self._n_outputs) == 0
-        if empty.any() and not is_frozen(self.estimator):
-            raise ValueError(
-                f"All samples of the class(es) {self.classes_[empty].tolist()} have weight zero. Give them a "
-                "positive weight or leave the samples out."
-            )
+        if not is_frozen(self.estimator):
+            counts = np.bincount(self._strata(targets), minlength=self._n_outputs)
+            check_class_weights(self.classes_, counts)
 
     def _labels(self, targets: FloatArray) -> NDArray[Any]:
         labels: NDArray[Any] = self.classes_[self._strata(targets)]
@@ -185,7 +176,7 @@ validation_indices_, n_iter_, n_features_in_, feature_names_in_
         -------
         ndarray of shape (n_samples,)
         """
-        best = self.predict_proba(X).argmax(axis=1)
+        best = predicted_classes(self.predict_proba(X))
         labels: NDArray[Any] = self.classes_[best]
         return labels
 

@@ -7,19 +7,25 @@ from typing import Any, ClassVar, Literal, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.special import expit, log_expit, log_softmax, softmax
 from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
 from sklearn.exceptions import ConvergenceWarning
-from sklearn.utils.multiclass import check_classification_targets
-from sklearn.utils.validation import check_is_fitted, column_or_1d, validate_data
+from sklearn.utils.validation import check_is_fitted, validate_data
 
-from convexnn._typing import FloatArray, FloatMatrix, RandomState
+from convexnn._typing import FloatMatrix, RandomState
 from convexnn.ensembles.dropout_training import (
     DropoutTraining,
     Stop,
     TrainingSettings,
     standardise,
     train_with_dropout,
+)
+from convexnn.labels import (
+    check_class_weights,
+    check_several_classes,
+    checked_labels,
+    class_log_probabilities,
+    class_probabilities,
+    predicted_classes,
 )
 from convexnn.losses import get_loss
 from convexnn.networks import TwoLayerNetwork
@@ -362,11 +368,10 @@ feature_names_in_
             As for `DropoutMLPRegressor`.
         """
         data, y = validate_data(self, X, y, dtype=_DTYPES)
-        labels: NDArray[Any] = column_or_1d(y, warn=True)
-        check_classification_targets(labels)
-        self.classes_, indices = np.unique(labels, return_inverse=True)
+        self.classes_, indices = np.unique(checked_labels(y), return_inverse=True)
+        check_several_classes(self.classes_)
         weight = check_sample_weight(sample_weight, len(data))
-        self._check_classes(np.asarray(np.bincount(indices, weights=weight), dtype=np.float64))
+        check_class_weights(self.classes_, np.bincount(indices, weights=weight))
         n_classes = len(self.classes_)
         loss = get_loss(self.loss, 1 if n_classes == 2 else n_classes)
         samples = merge_samples(data, encode_classes(loss, indices, n_classes), weight)
@@ -380,19 +385,6 @@ feature_names_in_
             tuple(self.classes_.tolist()),
         )
         return self
-
-    def _check_classes(self, weights: FloatArray) -> None:
-        """Raise ValueError unless there are at least two classes, each with weight."""
-        if len(weights) < 2:
-            raise ValueError(
-                "A classifier needs samples of at least two classes. "
-                f"Got one class only: {self.classes_.tolist()}; check the labels."
-            )
-        if (weights == 0).any():
-            raise ValueError(
-                f"All samples of the class(es) {self.classes_[weights == 0].tolist()} have weight zero, so "
-                "nothing is known of them. Give them a positive weight or leave the samples out."
-            )
 
     def decision_function(self, X: ArrayLike) -> FloatMatrix:
         """Raw outputs of the whole network.
@@ -420,9 +412,8 @@ feature_names_in_
         -------
         ndarray of shape (n_samples,)
         """
-        outputs = self._outputs(X)
-        indices = outputs.argmax(axis=1) if outputs.shape[1] > 1 else (outputs[:, 0] > 0).astype(np.intp)
-        labels: NDArray[Any] = self.classes_[indices]
+        best = predicted_classes(self._outputs(X))
+        labels: NDArray[Any] = self.classes_[best]
         return labels
 
     def predict_proba(self, X: ArrayLike) -> FloatMatrix:
@@ -437,14 +428,8 @@ feature_names_in_
         ndarray of shape (n_samples, n_classes)
             In the order of ``classes_``.
         """
-        outputs = self._outputs(X)
-        if outputs.shape[1] > 1:
-            return np.asarray(softmax(outputs, axis=1))
-        return np.asarray(expit(np.hstack([-outputs, outputs])))
+        return class_probabilities(self._outputs(X))
 
     def predict_log_proba(self, X: ArrayLike) -> FloatMatrix:
         """Logarithm of `predict_proba`, computed from the outputs; parameters as there."""
-        outputs = self._outputs(X)
-        if outputs.shape[1] > 1:
-            return np.asarray(log_softmax(outputs, axis=1))
-        return np.asarray(log_expit(np.hstack([-outputs, outputs])))
+        return class_log_probabilities(self._outputs(X))

@@ -10,8 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
 from sklearn.exceptions import ConvergenceWarning
-from sklearn.utils.multiclass import check_classification_targets
-from sklearn.utils.validation import check_is_fitted, column_or_1d, validate_data
+from sklearn.utils.validation import check_is_fitted, validate_data
 
 from convexnn._typing import FloatArray
 from convexnn.ensembles.weights import (
@@ -22,6 +21,7 @@ from convexnn.ensembles.weights import (
     one_hot,
     shares,
 )
+from convexnn.labels import check_several_classes, checked_labels, predicted_classes
 from convexnn.programs.samples import check_sample_weight
 from convexnn_solvers import NonnegativeResult
 
@@ -209,13 +209,8 @@ class ConvexCombinationClassifier(ClassifierMixin, _BaseCombination):
             If the optimality residual of the weights is above `tol`.
         """
         probabilities, y = validate_data(self, X, y, dtype=np.float64)
-        labels = column_or_1d(y, warn=True)
-        check_classification_targets(labels)
-        self.classes_, indices = np.unique(labels, return_inverse=True)
-        if len(self.classes_) < 2:
-            raise ValueError(
-                f"A classifier needs samples of at least two classes. Got {self.classes_.tolist()} only."
-            )
+        self.classes_, indices = np.unique(checked_labels(y), return_inverse=True)
+        check_several_classes(self.classes_)
         self._choose(self._by_class(probabilities), one_hot(indices, len(self.classes_)), sample_weight)
         return self
 
@@ -259,6 +254,6 @@ class ConvexCombinationClassifier(ClassifierMixin, _BaseCombination):
         -------
         ndarray of shape (n_samples,)
         """
-        best = self.predict_proba(X).argmax(axis=1)
+        best = predicted_classes(self.predict_proba(X))
         labels: NDArray[Any] = self.classes_[best]
         return labels

@@ -9,7 +9,7 @@ from typing import Any, Literal, TypeAlias
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy.special import expit, softmax
+from scipy.special import expit
 from sklearn.base import is_classifier
 from sklearn.frozen import FrozenEstimator
 from sklearn.utils import check_array, check_scalar, gen_batches
@@ -18,11 +18,12 @@ from sklearn.utils.validation import check_is_fitted
 from convexnn._typing import BoolArray, FloatMatrix, IntArray
 from convexnn.activations import Activation
 from convexnn.ensembles.dropout_training import check_rate
+from convexnn.labels import class_probabilities
 from convexnn.networks import TwoLayerNetwork
 
 __all__ = ["DenseSubModels", "is_dense"]
 
-Link: TypeAlias = Literal["identity", "exp", "logistic", "softmax"]
+Link: TypeAlias = Literal["identity", "exp", "probabilities"]
 Units: TypeAlias = IntArray | slice
 
 _ALL = slice(None)
@@ -68,10 +69,8 @@ class _DenseLayers:
 
     def linked(self, outputs: FloatMatrix) -> FloatMatrix:
         """Return raw outputs as predictions or class probabilities; may overwrite them."""
-        if self.link == "softmax":
-            return np.asarray(softmax(outputs, axis=1))
-        if self.link == "logistic":
-            return np.asarray(expit(np.hstack([-outputs, outputs])))
+        if self.link == "probabilities":
+            return class_probabilities(outputs)
         return np.exp(outputs, out=outputs) if self.link == "exp" else outputs
 
 
@@ -156,14 +155,12 @@ def _read_link(estimator: Any, n_outputs: int) -> Link:
     """Return what turns the outputs of an estimator into its predictions or probabilities."""
     if not is_classifier(estimator):
         return "exp" if getattr(estimator, "out_activation_", "identity") == "exp" else "identity"
-    if n_outputs == 1:
-        return "logistic"
-    if getattr(estimator, "out_activation_", "softmax") != "softmax":
+    if n_outputs > 1 and getattr(estimator, "out_activation_", "softmax") != "softmax":
         raise ValueError(
             f"{type(estimator).__name__} must have exclusive classes. Got {n_outputs} labels per sample; fit "
             "one classifier per label instead."
         )
-    return "softmax"
+    return "probabilities"
 
 
 @dataclass(frozen=True, eq=False)

@@ -12,10 +12,10 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.special import expit, softmax
 from sklearn.utils import gen_batches
 
 from convexnn._typing import FloatArray
+from convexnn.labels import class_probabilities
 
 __all__ = ["TorchSubModels", "draw_seeds", "is_torch_module"]
 
@@ -158,15 +158,14 @@ class TorchSubModels:
         values = values.reshape(n_samples, -1)
         if self.n_classes is None:
             return values
-        if values.shape[1] == 1 and self.n_classes == 2:
-            return np.asarray(expit(np.hstack([-values, values])))
-        if values.shape[1] != self.n_classes:
+        one_logit = values.shape[1] == 1 and self.n_classes == 2
+        if not one_logit and values.shape[1] != self.n_classes:
             raise ValueError(
                 f"y has {self.n_classes} classes, so the module must return {self.n_classes} logits for each "
                 f"sample (or one, for two classes). Got {values.shape[1]}; the k-th output belongs to the "
                 "k-th of the sorted labels."
             )
-        return np.asarray(softmax(values, axis=1))
+        return np.asarray(class_probabilities(values))
 
 
 def _layer_seed(seed: int, number: int) -> int:

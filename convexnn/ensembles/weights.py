@@ -42,7 +42,7 @@ class CombinationSettings:
 
     @classmethod
     def of(cls, estimator: _HasSettings) -> "CombinationSettings":
-        """Read the settings from an estimator's parameters, and have the solver check them."""
+        """Read the settings from an estimator's parameters."""
         limits = {
             name: getattr(estimator, name)
             for name in ("max_iter", "time_limit", "verbose")
@@ -50,11 +50,12 @@ class CombinationSettings:
         }
         if not isinstance(estimator.sum_to_one, bool | np.bool_):
             raise TypeError(f"sum_to_one must be True or False. Got {estimator.sum_to_one!r} instead.")
-        settings = cls(estimator.ridge, estimator.sum_to_one, estimator.solver, estimator.tol, **limits)
-        # A wrong solver or option shows here, and not after the training of many sub-models.
+        return cls(estimator.ridge, estimator.sum_to_one, estimator.solver, estimator.tol, **limits)
+
+    def check(self) -> None:
+        """Raise for a wrong solver or option now, and not after the training of many sub-models."""
         one = np.ones((1, 1, 1))
-        replace(settings, verbose=0).solve(combination_program(one, one[0], one[0, 0], settings))
-        return settings
+        replace(self, verbose=0).solve(combination_program(one, one[0], one[0, 0], self))
 
     @property
     def options(self) -> dict[str, Any]:

@@ -1,9 +1,7 @@
 """What the two-layer estimators share: from validated samples to a network with its gap."""
 
-import math
 import warnings
 from abc import ABC, abstractmethod
-from numbers import Real
 from typing import Any, ClassVar
 
 import numpy as np
@@ -12,6 +10,7 @@ from sklearn.base import BaseEstimator
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils.validation import check_is_fitted, validate_data
 
+from convexnn._parameters import checked_nonnegative
 from convexnn._typing import FloatArray, HiddenBias, RandomState
 from convexnn.activations import Activation, get_activation
 from convexnn.columns import SolverSettings, TrainedNetwork, train
@@ -174,12 +173,7 @@ class BaseConvexMLP(BaseNetworkEstimator):
             warnings.warn(complaint, ConvergenceWarning, stacklevel=3)
 
     def _checked_alpha(self) -> float:
-        alpha: Any = self.alpha
-        if isinstance(alpha, bool | np.bool_) or not isinstance(alpha, Real):
-            raise TypeError(f"alpha must be a real number. Got {alpha!r} instead.")
-        if not 0 <= float(alpha) < math.inf:
-            raise ValueError(f"alpha must be finite and >= 0. Got {alpha!r} instead.")
-        return float(alpha)
+        return checked_nonnegative("alpha", self.alpha)
 
     def _previous(self, n_outputs: int) -> TwoLayerNetwork | None:
         """Return the last fit's network, if a warm start is asked for and the program is of the same kind."""

@@ -4,16 +4,22 @@ from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.special import expit, softmax
 from sklearn.base import ClassifierMixin
 from sklearn.utils.class_weight import compute_sample_weight
 from sklearn.utils.metaestimators import available_if
-from sklearn.utils.multiclass import check_classification_targets
-from sklearn.utils.validation import column_or_1d, validate_data
+from sklearn.utils.validation import validate_data
 
 from convexnn._typing import FloatArray, HiddenBias, RandomState
 from convexnn.activations import Activation
 from convexnn.estimators._base import BaseConvexMLP, BaseNetworkEstimator
+from convexnn.labels import (
+    check_class_weights,
+    check_several_classes,
+    checked_labels,
+    class_log_probabilities,
+    class_probabilities,
+    predicted_classes,
+)
 from convexnn.losses import LogLoss, Loss, Softmax, get_loss
 from convexnn.patterns import PatternSet
 from convexnn.programs.samples import check_sample_weight
@@ -38,8 +44,7 @@ class NetworkClassifier(ClassifierMixin, BaseNetworkEstimator):
 
     def _validated(self, X: ArrayLike, y: ArrayLike) -> tuple[FloatArray, NDArray[Any]]:
         data, y = validate_data(self, X, y, dtype=np.float64)
-        labels: NDArray[Any] = column_or_1d(y, warn=True)
-        check_classification_targets(labels)
+        labels = checked_labels(y)
         self.classes_ = np.unique(labels)
         return data, labels
 
@@ -60,22 +65,13 @@ class NetworkClassifier(ClassifierMixin, BaseNetworkEstimator):
         sample_weight: FloatArray,
     ) -> FloatArray:
         """Sample weights times class weights, after checking that there are classes to tell apart."""
-        if len(classes) < 2:
-            raise ValueError(
-                "A classifier needs samples of at least two classes. "
-                f"Got one class only: {classes.tolist()}; check the labels."
-            )
+        check_several_classes(classes)
         weight = sample_weight
         if self.class_weight is not None:
             weight = check_sample_weight(
                 weight * compute_sample_weight(self.class_weight, labels), len(labels)
             )
-        empty = np.bincount(indices, weights=weight) == 0
-        if empty.any():
-            raise ValueError(
-                f"All samples of the class(es) {classes[empty].tolist()} have weight zero, so nothing "
-                "holds their score back. Give them a positive weight or leave the samples out."
-            )
+        check_class_weights(classes, np.bincount(indices, weights=weight))
         return weight
 
     def decision_function(self, X: ArrayLike) -> FloatArray:
@@ -104,10 +100,8 @@ class NetworkClassifier(ClassifierMixin, BaseNetworkEstimator):
         -------
         ndarray of shape (n_samples,)
         """
-        outputs = self._outputs(X)
-        several = outputs.shape[-1] > 1
-        indices = outputs.argmax(axis=-1) if several else (outputs[..., 0] > 0).astype(np.intp)
-        labels: NDArray[Any] = self.classes_[indices]
+        best = predicted_classes(self._outputs(X))
+        labels: NDArray[Any] = self.classes_[best]
         return labels
 
     @available_if(_is_probabilistic)
@@ -123,19 +117,12 @@ class NetworkClassifier(ClassifierMixin, BaseNetworkEstimator):
         ndarray of shape (n_samples, n_classes)
             In the order of ``classes_``.
         """
-        outputs = self._outputs(X)
-        if outputs.shape[-1] > 1:
-            probabilities: FloatArray = softmax(outputs, axis=-1)
-            return probabilities
-        return np.asarray(expit(np.concatenate([-outputs, outputs], axis=-1)))
+        return np.asarray(class_probabilities(self._outputs(X)))
 
     @available_if(_is_probabilistic)
     def predict_log_proba(self, X: ArrayLike) -> FloatArray:
         """Logarithm of `predict_proba`, computed from the outputs; parameters as there."""
-        outputs = self._outputs(X)
-        if outputs.shape[-1] > 1:
-            return outputs - np.logaddexp.reduce(outputs, axis=-1, keepdims=True)
-        return np.asarray(-np.logaddexp(0, np.concatenate([outputs, -outputs], axis=-1)))
+        return np.asarray(class_log_probabilities(self._outputs(X)))
 
 
 class ConvexMLPClassifier(NetworkClassifier, BaseConvexMLP):

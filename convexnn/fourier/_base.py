@@ -1,8 +1,6 @@
 """What the random Fourier estimators share: from validated samples to coefficients."""
 
-import math
 from abc import ABC, abstractmethod
-from numbers import Integral, Real
 from typing import Any
 
 import numpy as np
@@ -10,6 +8,7 @@ from numpy.typing import ArrayLike
 from sklearn.base import BaseEstimator
 from sklearn.utils.validation import check_is_fitted, validate_data
 
+from convexnn._parameters import checked_count, checked_nonnegative
 from convexnn._typing import FloatArray, RandomState
 from convexnn.fourier.bandwidth import kernel_gamma
 from convexnn.fourier.features import FourierFeatures, draw_features
@@ -59,7 +58,7 @@ class BaseRandomFourier(BaseEstimator, ABC):
 
     def _fit(self, inputs: DistinctInputs) -> tuple[FloatArray, FloatArray]:
         """Set the fitted attributes but the coefficients; return these, (2N, K), and the intercepts, (K,)."""
-        n_frequencies, ridge = check_at_least_one("n_frequencies", self.n_frequencies), self._checked_ridge()
+        n_frequencies, ridge = checked_count("n_frequencies", self.n_frequencies), self._checked_ridge()
         gamma = kernel_gamma(self.gamma, inputs.X, inputs.weight)
         features = draw_features(n_frequencies, gamma, inputs.centre, self.random_state)
         rows = CentredRows.of(
@@ -74,12 +73,7 @@ class BaseRandomFourier(BaseEstimator, ABC):
 
     def _checked_ridge(self) -> float:
         """Return the ridge as float."""
-        ridge: Any = self.ridge
-        if isinstance(ridge, bool | np.bool_) or not isinstance(ridge, Real):
-            raise TypeError(f"ridge must be a real number. Got {ridge!r} instead.")
-        if not 0 <= float(ridge) < math.inf:
-            raise ValueError(f"ridge must be finite and >= 0. Got {ridge!r} instead.")
-        return float(ridge)
+        return checked_nonnegative("ridge", self.ridge)
 
     def _checked_fit_intercept(self) -> bool:
         """Return the option, which must be True or False."""
@@ -93,12 +87,3 @@ class BaseRandomFourier(BaseEstimator, ABC):
         samples = validate_data(self, X, dtype=np.float64, reset=False)
         outputs: FloatArray = self._features(samples) @ self.coef_.T + self.intercept_
         return outputs
-
-
-def check_at_least_one(name: str, given: Any) -> int:
-    """Return a number of things as int."""
-    if isinstance(given, bool | np.bool_) or not isinstance(given, Integral):
-        raise TypeError(f"{name} must be an integer. Got {given!r} instead.")
-    if given < 1:
-        raise ValueError(f"{name} must be at least 1. Got {given!r} instead.")
-    return int(given)

@@ -5,14 +5,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from sklearn.base import ClassifierMixin
-from sklearn.utils import column_or_1d
 from sklearn.utils.class_weight import compute_sample_weight
-from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import validate_data
 
 from convexnn._typing import FloatArray, RandomState
 from convexnn.fourier._base import BaseRandomFourier
 from convexnn.fourier.least_squares import DistinctInputs
+from convexnn.labels import checked_labels, predicted_classes
 from convexnn.losses import Hinge
 from convexnn.programs.samples import check_sample_weight
 from convexnn.programs.training import encode_classes
@@ -131,8 +130,8 @@ class RandomFourierClassifier(ClassifierMixin, BaseRandomFourier):
         -------
         ndarray of shape (n_samples,)
         """
-        outputs = self._outputs(X)
-        labels: NDArray[Any] = self.classes_[predicted_classes(outputs)]
+        best = predicted_classes(self._outputs(X))
+        labels: NDArray[Any] = self.classes_[best]
         return labels
 
     def _training(self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None) -> DistinctInputs:
@@ -155,17 +154,10 @@ class RandomFourierClassifier(ClassifierMixin, BaseRandomFourier):
 
     def _checked(self, X: ArrayLike, y: ArrayLike, *, reset: bool) -> tuple[FloatArray, Any]:
         data, y = validate_data(self, X, y, dtype=np.float64, reset=reset)
-        labels: NDArray[Any] = column_or_1d(y, warn=True)
-        check_classification_targets(labels)
-        return data, labels
+        return data, checked_labels(y)
 
     def __sklearn_tags__(self) -> Any:
         """Tag interpolation, where class weights cannot move predictions, as poor: a check expects that."""
         tags = super().__sklearn_tags__()
         tags.classifier_tags.poor_score = bool(self.ridge == 0)
         return tags
-
-
-def predicted_classes(outputs: FloatArray) -> NDArray[np.intp]:
-    """Return indices of classes, shape (n,), from outputs of shape (n, K)."""
-    return (outputs[:, 0] > 0).astype(np.intp) if outputs.shape[1] == 1 else outputs.argmax(axis=1)

@@ -1,12 +1,11 @@
 """The width of the Gaussian kernel: a number, or a rule."""
 
 import math
-from numbers import Real
-from typing import Any
 
 import numpy as np
 from scipy.spatial.distance import pdist
 
+from convexnn._parameters import checked_real
 from convexnn._typing import FloatArray
 
 __all__ = ["kernel_gamma"]
@@ -43,12 +42,10 @@ def kernel_gamma(gamma: float | str, X: FloatArray, weight: FloatArray) -> float
     """
     if isinstance(gamma, str):
         return _by_rule(gamma, X, weight)
-    given: Any = gamma
-    if isinstance(given, bool | np.bool_) or not isinstance(given, Real):
-        raise TypeError(f"gamma must be a positive number or one of {list(_RULES)}. Got {gamma!r} instead.")
-    if not 0 < float(given) < math.inf:
+    given = checked_real("gamma", gamma, f"a positive number or one of {list(_RULES)}")
+    if not 0 < given < math.inf:
         raise ValueError(f"gamma must be positive and finite. Got {gamma!r} instead.")
-    return float(given)
+    return given
 
 
 def _by_rule(rule: str, X: FloatArray, weight: FloatArray) -> float:

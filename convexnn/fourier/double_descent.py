@@ -12,14 +12,16 @@ from numpy.typing import ArrayLike
 from sklearn.base import clone
 from sklearn.exceptions import ConvergenceWarning
 
+from convexnn._parameters import checked_count
 from convexnn._typing import FloatArray, IntArray, RandomState
-from convexnn.fourier._base import BaseRandomFourier, check_at_least_one
-from convexnn.fourier._classifier import RandomFourierClassifier, predicted_classes
+from convexnn.fourier._base import BaseRandomFourier
+from convexnn.fourier._classifier import RandomFourierClassifier
 from convexnn.fourier.bandwidth import kernel_gamma
 from convexnn.fourier.curve import CurvePoint, DoubleDescentCurve
 from convexnn.fourier.features import draw_features
 from convexnn.fourier.least_squares import CentredRows, DistinctInputs
 from convexnn.fourier.nested import NestedLeastSquares
+from convexnn.labels import predicted_classes
 from convexnn.programs.training import as_seed
 
 __all__ = ["double_descent_curve"]
@@ -109,7 +111,7 @@ def double_descent_curve(
         )
     sizes = _checked_sizes(n_frequencies)
     seed = as_seed(estimator.random_state if random_state is None else random_state)
-    seeds = seed + np.arange(check_at_least_one("n_repeats", n_repeats))
+    seeds = seed + np.arange(checked_count("n_repeats", n_repeats))
     deadline = _deadline(time_limit)
     problem = _Problem.of(clone(estimator), X, y, X_test, y_test)
     curve = DoubleDescentCurve.of(
@@ -227,7 +229,7 @@ def _checked_sizes(n_frequencies: ArrayLike) -> IntArray:
             "n_frequencies must be a list of at least one number of frequencies. "
             f"Got shape {given.shape}; for one size pass [N]."
         )
-    return np.unique([check_at_least_one("n_frequencies", N) for N in given.tolist()])
+    return np.unique([checked_count("n_frequencies", N) for N in given.tolist()])
 
 
 def _deadline(time_limit: Any) -> float:

@@ -65,6 +65,7 @@ class SubModelCurveDisplay:
         MissingExtraError
             If matplotlib is not installed.
         """
+        import_pyplot()  # before the work
         return cls.from_curve(submodel_curve(ensemble, X, y, sizes=sizes, scoring=scoring), **options)
 
     @classmethod
