@@ -13,7 +13,7 @@ from its weights by one function. Budgets, all on one core and in float64:
 - Adam and momentum (Nesterov, 0.9): full gradients, width 100, ten restarts in one batch of ``--steps`` steps
   with a cosine schedule down to zero, at the best of four step sizes in pilots of a quarter of the length;
 - each method stops at ``--cap`` seconds and keeps what it has;
-- ours: `convexnn.columns.adaptive.adapt` at its defaults, with the same cap.
+- ours: `convexnn.training.adaptive.adapt` at its defaults, with the same cap.
 
 Rows are appended to a CSV file, and cases that are there already are skipped; the table is written anew from
 all rows each time.
@@ -250,10 +250,11 @@ def descend(
 
 def run_ours(case: Case, options: argparse.Namespace) -> tuple[float, str]:
     """`adapt` at its defaults; the objective is recomputed from the network's weights."""
+    from convexnn.training.adaptive import adapt
+
     from convexnn.activations import get_activation
-    from convexnn.columns.adaptive import adapt
     from convexnn.losses import get_loss
-    from convexnn.programs.training import NetworkKind, TrainingData
+    from convexnn.problem import NetworkKind, TrainingData
 
     loss = get_loss("log_loss" if case.classes else "squared_error")
     data = TrainingData(case.X[:, :-1], case.y[:, None], np.ones(len(case.y)), loss)

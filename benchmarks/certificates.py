@@ -19,17 +19,17 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from convexnn.training.exact import exact_training
 from numpy.typing import NDArray
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.neural_network import MLPClassifier, MLPRegressor
 
 from convexnn import ConvexMLPClassifier, ConvexMLPRegressor, TwoLayerNetwork, certify, enumerate_patterns
 from convexnn.activations import get_activation
-from convexnn.columns.exact import exact_training
 from convexnn.exceptions import PatternCountWarning
 from convexnn.losses import get_loss
-from convexnn.programs import augment, two_layer_program
-from convexnn.programs.training import NetworkKind, TrainingData
+from convexnn.problem import NetworkKind, TrainingData, augment
+from convexnn.programs import two_layer_program
 from convexnn_solvers import solve
 
 Array = NDArray[np.float64]

@@ -28,15 +28,15 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
+from convexnn.training.adaptive import adapt
+from convexnn.training.exact import exact_training
 from numpy.typing import NDArray
 
 from convexnn import count_patterns, enumerate_patterns
 from convexnn.activations import get_activation
-from convexnn.columns.adaptive import adapt
-from convexnn.columns.exact import exact_training
 from convexnn.losses import get_loss
 from convexnn.pricing.branch_and_bound import support_bounds
-from convexnn.programs.training import NetworkKind, TrainingData
+from convexnn.problem import NetworkKind, TrainingData
 
 sys.path.insert(0, str(Path(__file__).parent / "convex_programs"))
 from benchmark_utils.problems import planted, standardised

@@ -16,15 +16,22 @@ from convexnn.certificates.exact_dual import check_loss
 from convexnn.certificates.pricing_methods import METHODS, Pricing
 from convexnn.certificates.reading import Subject, read_subject
 from convexnn.certificates.witnesses import gains, local_neurons
-from convexnn.columns import SolverSettings
-from convexnn.columns.convolution import train_convolution
 from convexnn.losses import Loss, get_loss
 from convexnn.networks import ConvNetwork, Network
 from convexnn.patterns import PatternSet
 from convexnn.patterns.witnesses import ResolutionError
-from convexnn.programs import check_bias, layer_program, network_weights
-from convexnn.programs.samples import Samples, check_sample_weight, merge_samples
-from convexnn.programs.training import NetworkKind, TrainingData
+from convexnn.problem import (
+    NetworkKind,
+    Samples,
+    TrainingData,
+    check_bias,
+    check_sample_weight,
+    merge_samples,
+    network_weights,
+)
+from convexnn.programs import layer_program
+from convexnn.training import SolverSettings
+from convexnn.training.convolution import train_convolution
 from convexnn_solvers import SolverError, SolveResult, solve
 from convexnn_solvers.result import relative_gap
 

@@ -27,9 +27,9 @@ import numpy as np
 from convexnn._typing import BoolArray, FloatArray
 from convexnn.certificates.exact_dual import exact_sums
 from convexnn.certificates.problem import CertificationProblem
+from convexnn.layers import GroupedLayer
 from convexnn.losses import Softmax
 from convexnn.pricing.bounds import SupportBounds
-from convexnn.pricing.hidden_layer import GroupedLayer
 
 __all__ = ["METHODS", "Price", "Pricing"]
 

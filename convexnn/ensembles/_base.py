@@ -12,6 +12,7 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils.validation import check_is_fitted, has_fit_parameter, validate_data
 
 from convexnn._parameters import checked_count, checked_real
+from convexnn._random import as_seed
 from convexnn._typing import FloatArray, IntArray, RandomState
 from convexnn.ensembles.base_checks import check_names
 from convexnn.ensembles.base_training import Clock, TrainingSet, fit_base, fit_masked, is_frozen
@@ -21,8 +22,7 @@ from convexnn.ensembles.submodels import SubModels, reduced_program
 from convexnn.ensembles.torch_modules import TorchSubModels, draw_seeds, is_torch_module
 from convexnn.ensembles.validation_split import validation_split
 from convexnn.ensembles.weights import CombinationSettings, complaint_of
-from convexnn.programs.samples import check_sample_weight, merge_samples
-from convexnn.programs.training import as_seed
+from convexnn.problem import check_sample_weight, merge_samples
 from convexnn_solvers import NonnegativeProgram, NonnegativeResult
 
 __all__ = ["BaseDropoutEnsemble"]

@@ -30,8 +30,7 @@ from convexnn.labels import (
 from convexnn.losses import get_loss
 from convexnn.networks import TwoLayerNetwork
 from convexnn.patterns.witnesses import as_generator
-from convexnn.programs.samples import Samples, check_sample_weight, merge_samples
-from convexnn.programs.training_data import encode_classes
+from convexnn.problem import Samples, check_sample_weight, encode_classes, merge_samples
 
 __all__ = ["DropoutMLPClassifier", "DropoutMLPRegressor"]
 

@@ -22,7 +22,7 @@ from convexnn.ensembles.weights import (
     shares,
 )
 from convexnn.labels import check_several_classes, checked_labels, predicted_classes
-from convexnn.programs.samples import check_sample_weight
+from convexnn.problem import check_sample_weight
 from convexnn_solvers import NonnegativeResult
 
 __all__ = ["ConvexCombinationClassifier", "ConvexCombinationRegressor"]

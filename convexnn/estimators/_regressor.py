@@ -10,7 +10,7 @@ from sklearn.utils.validation import validate_data
 from convexnn._typing import FloatArray
 from convexnn.estimators._base import BaseConvexMLP, BaseNetworkEstimator
 from convexnn.losses import get_loss
-from convexnn.programs.training import TrainingData
+from convexnn.problem import TrainingData
 
 __all__ = ["ConvexMLPRegressor", "NetworkRegressor"]
 

@@ -13,8 +13,7 @@ from convexnn.fourier._base import BaseRandomFourier
 from convexnn.fourier.least_squares import DistinctInputs
 from convexnn.labels import checked_labels, predicted_classes
 from convexnn.losses import Hinge
-from convexnn.programs.samples import check_sample_weight
-from convexnn.programs.training import encode_classes
+from convexnn.problem import check_sample_weight, encode_classes
 
 __all__ = ["RandomFourierClassifier"]
 

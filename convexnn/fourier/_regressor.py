@@ -10,7 +10,7 @@ from sklearn.utils.validation import validate_data
 from convexnn._typing import FloatArray
 from convexnn.fourier._base import BaseRandomFourier
 from convexnn.fourier.least_squares import DistinctInputs
-from convexnn.programs.samples import check_sample_weight
+from convexnn.problem import check_sample_weight
 
 __all__ = ["RandomFourierRegressor"]
 

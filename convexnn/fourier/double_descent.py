@@ -13,6 +13,7 @@ from sklearn.base import clone
 from sklearn.exceptions import ConvergenceWarning
 
 from convexnn._parameters import checked_count
+from convexnn._random import as_seed
 from convexnn._typing import FloatArray, IntArray, RandomState
 from convexnn.fourier._base import BaseRandomFourier
 from convexnn.fourier._classifier import RandomFourierClassifier
@@ -22,7 +23,6 @@ from convexnn.fourier.features import draw_features
 from convexnn.fourier.least_squares import CentredRows, DistinctInputs
 from convexnn.fourier.nested import NestedLeastSquares
 from convexnn.labels import predicted_classes
-from convexnn.programs.training import as_seed
 
 __all__ = ["double_descent_curve"]
 

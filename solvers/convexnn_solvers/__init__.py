@@ -17,6 +17,7 @@ from convexnn_solvers.nonnegative.backends.base import NonnegativeBackend, Nonne
 from convexnn_solvers.nonnegative.program import NonnegativeProgram
 from convexnn_solvers.nonnegative.result import NonnegativeResult
 from convexnn_solvers.nonnegative.solve import solve_nonnegative, solve_nonnegative_path
+from convexnn_solvers.point import measure_point
 from convexnn_solvers.program import ConvexProgram, Design, Loss
 from convexnn_solvers.registry import available_solvers
 from convexnn_solvers.result import SolveResult, Status
@@ -42,6 +43,7 @@ __all__ = [
     "Status",
     "UnsupportedProgramError",
     "available_solvers",
+    "measure_point",
     "solve",
     "solve_nonnegative",
     "solve_nonnegative_path",

@@ -18,7 +18,7 @@ from convexnn import (
     ConvexMLPRegressorCV,
     enumerate_patterns,
 )
-from convexnn.columns import training
+from convexnn.training import training
 from convexnn_solvers import Status, solve
 
 ESTIMATORS = [ConvexMLPRegressorCV, ConvexMLPClassifierCV]

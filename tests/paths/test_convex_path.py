@@ -14,10 +14,10 @@ from convexnn import (
     enumerate_patterns,
     sample_patterns,
 )
-from convexnn.columns import training
 from convexnn.exceptions import PatternBudgetError
 from convexnn.losses import Huber
 from convexnn.paths import alpha_max
+from convexnn.training import training
 from convexnn_solvers import Status, registry, solve
 from convexnn_solvers.backends.clarabel_ import Clarabel
 from program_cases import BIASES, LOSSES, draw_case

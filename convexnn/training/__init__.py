@@ -1,0 +1,7 @@
+"""The engine: from a problem to a trained network with its bound."""
+
+from convexnn.training.fit import Fit
+from convexnn.training.options import TrainingOptions
+from convexnn.training.train import check_exact, check_kind, train
+
+__all__ = ["Fit", "TrainingOptions", "check_exact", "check_kind", "train"]
