@@ -82,7 +82,8 @@ class Problem:
             return None
         bias = np.zeros((1, len(self.frame.centre)))
         bias[0, -1] = 1.0
-        return self.frame.weights(bias)[0]
+        constant: FloatArray = self.frame.weights(bias)[0]
+        return constant
 
     @property
     def loss(self) -> Loss:
