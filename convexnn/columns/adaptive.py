@@ -29,7 +29,7 @@ from convexnn.programs import blocks_from_weights, network_weights
 from convexnn.programs.pattern_choice import PatternChoice
 from convexnn.programs.restricted import RestrictedPrograms
 from convexnn.programs.training import NetworkKind, TrainingData, TrainingProblem
-from convexnn_solvers import ConvexProgram, SolveResult, Status, solve
+from convexnn_solvers import ConvexProgram, SolveResult, Status, measure_point, solve
 from convexnn_solvers.registry import automatic
 from convexnn_solvers.threads import single_blas_thread
 
@@ -57,7 +57,6 @@ _LOOSEST = 1e-2
 # new patterns help more than the last digits on those at hand.
 _MANY_CONSTRAINTS, _FEW_ITERATIONS = 100_000, 100
 _NEARLY_ZERO = 1e-6
-_ANY_GAP = 1e300
 _TINY = float(np.finfo(np.float64).tiny)
 
 
@@ -208,7 +207,7 @@ class _Search:
             stopped, message = self._rounds(self._first_round(previous), rng)
         except KeyboardInterrupt:
             stopped, message = Status.INTERRUPTED, "Interrupted from the keyboard."
-        task, result = self.answer or self._measured(self._first_round(previous))
+        task, result = self.answer or self._measured(self._first_round(previous), stopped)
         if result.converged and not self.accurate:
             result = replace(result, status=stopped)
         return task, result, stopped, message
@@ -339,9 +338,9 @@ class _Search:
     def _has_many_constraints(self, task: _Round) -> bool:
         return len(self.objective.rows) * len(task.patterns) > _MANY_CONSTRAINTS
 
-    def _measured(self, task: _Round) -> tuple[_Round, SolveResult]:
+    def _measured(self, task: _Round, stopped: Status) -> tuple[_Round, SolveResult]:
         """Return the starting point for the answer."""
-        return task, solve(task.program, solver=self.limits.solver, tol=_ANY_GAP, start=task.start)
+        return task, measure_point(task.program, *task.start, tol=self.limits.tol, stopped=stopped)
 
     def _price(self, task: _Round, result: SolveResult, starts: FloatArray) -> Candidates:
         """Search all patterns for neurons whose price is above alpha."""

@@ -25,7 +25,7 @@ from convexnn.programs.linear_conv import (
 )
 from convexnn.programs.samples import merge_samples
 from convexnn.programs.training import NetworkKind, TrainingData
-from convexnn_solvers import SolveResult, solve, solve_spectral
+from convexnn_solvers import Clock, SolveResult, solve, solve_spectral
 from convexnn_solvers.options import SolveOptions
 from convexnn_solvers.registry import get_backend
 
@@ -127,7 +127,7 @@ def train_convolution(
     ValueError
         If ``alpha = 0`` is not supported.
     """
-    SolveOptions(settings.tol, settings.max_iter, settings.time_limit, settings.verbose)  # raises if wrong
+    SolveOptions(settings.tol, settings.max_iter, Clock.of(settings.time_limit))  # raises if wrong
     if settings.solver != "auto":
         get_backend(settings.solver)
     if kind.pooling == "weighted":

@@ -28,7 +28,7 @@ from convexnn.columns.weighted_descent import is_better, slide
 from convexnn.columns.weighted_network import WeightedNeurons, WeightedProblem
 from convexnn.losses import Loss
 from convexnn.patterns.witnesses import as_generator
-from convexnn_solvers import ConvexProgram, SolveResult, Status, solve
+from convexnn_solvers import ConvexProgram, SolveResult, Status, measure_point, solve
 from convexnn_solvers.dual import into_domain, scaled_bound
 from convexnn_solvers.threads import single_blas_thread
 
@@ -49,7 +49,7 @@ _MAX_ROUNDS, _SLOW_ROUNDS, _MOST_STALLS = 60, 4, 2
 # Branch and bound: filters of so few weights, seconds without a limit of time; share of one for the search.
 FEW_WEIGHTS, _SECONDS, _SEARCHING = 6, 30.0, 0.6
 _BRANCH, _PROMISING, _ROOM = 0.05, 0.8, 0.9
-_LEAST_TOL, _TIGHTER, _LEAST_PRICE, _ANY_GAP = 1e-10, 0.1, 0.01, 1e300
+_LEAST_TOL, _TIGHTER, _LEAST_PRICE = 1e-10, 0.1, 0.01
 _TINY = float(np.finfo(np.float64).tiny)
 
 
@@ -404,9 +404,7 @@ class _Search:
         if not len(directions):
             directions = np.eye(problem.patches.shape[2])[:1]
         program = problem.program(directions)
-        result = solve(
-            program, solver=self._solver, tol=_ANY_GAP, start=problem.point(program, self._neurons)
-        )
+        result = measure_point(program, *problem.point(program, self._neurons))
         neurons = problem.neurons(directions, result)
         if self._bound == -math.inf:
             largest = relaxed(problem, self._theta, until=-math.inf)
