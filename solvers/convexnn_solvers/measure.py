@@ -15,8 +15,9 @@ __all__ = ["Measurement", "measure"]
 
 # Norms, relative to the largest, up to which blocks are tried without; interior points leave them anywhere.
 _TRIM_LEVELS = (1e-3, 1e-4, 1e-5, 1e-6, 1e-7, 1e-8)
-# Roundings of an output: its target's, the intercept's, and about one for each half of its sum of blocks.
-_ROUNDING = 4 * float(np.finfo(np.float64).eps)
+_EPS = float(np.finfo(np.float64).eps)
+# Roundings of a term that its sum may be off by: sums of some dozens of terms lose a few of them.
+_ROUNDINGS = 4
 # Share of the loss of zero outputs that no rounding has, of terms up to 1e11 times as large as the targets.
 _NEARLY_ZERO = 1e-8
 
@@ -107,7 +108,7 @@ def _projected(program: ConvexProgram, blocks: FloatArray, clock: Clock | None) 
 def _rounding(
     program: ConvexProgram, blocks: FloatArray, intercept: FloatArray, objective: float, slopes: FloatArray
 ) -> float:
-    """How much the objective rises if each output is off by the rounding of its own terms.
+    """How much the objective rises if weights, intercept and targets are off by a few roundings.
 
     An objective that is no larger than that is zero as far as float64 can tell: of interpolated targets, say.
     Not worth computing, and 0, for objectives of a size that no rounding has.
@@ -115,11 +116,11 @@ def _rounding(
     targets, weight = program.targets, program.sample_weight
     if objective > _NEARLY_ZERO * program.loss.value(np.zeros_like(targets), targets, weight):
         return 0.0
-    sizes = np.abs(targets) + np.abs(intercept)
-    for part in blocks:
-        sizes = sizes + np.abs(program.design.forward(part))
+    sides = np.random.default_rng(0).choice([-_EPS, _EPS], size=blocks.shape)
     outputs = program.outputs(blocks, intercept)
-    moved = outputs + np.copysign(_ROUNDING * sizes, slopes)
+    errors = np.abs(program.outputs(blocks * (1 + sides), intercept) - outputs)
+    errors = _ROUNDINGS * (errors + _EPS * (np.abs(targets) + np.abs(intercept)))
+    moved = outputs + np.copysign(errors, slopes)
     return program.loss.value(moved, targets, weight) - program.loss.value(outputs, targets, weight)
 
 

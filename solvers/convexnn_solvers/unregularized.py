@@ -1,34 +1,39 @@
-"""Lower bounds without regularisation, where the dual asks for exact equalities.
+"""Programs without regularisation: the dual asks for exact equalities, and targets may be interpolated.
 
 With ``alpha = 0`` a dual point must be orthogonal to all features, ``[A_1 ... A_P]' theta = 0``, as
 differences of points of the cones are all of the space; otherwise it bounds nothing, for weights may be of
-any size. A point in float64 is orthogonal to rounding only. But if the distinct features ``B`` are certainly
-independent, an exactly orthogonal point lies within ``|B' theta| / sigma_min(B)`` of it (the least-norm
-correction), and the least dual value within that distance is a bound. Else only the zero point is left: with
-it the bound is the sum of the losses' infima.
+any size. A point in float64 is orthogonal to rounding only. But with a basis ``B`` of the span an exactly
+orthogonal point lies within ``|B' theta| / sigma_min(B)`` of it (the least-norm correction), and the least
+dual value within that distance is a bound. Features that are dependent to rounding might span more, so that
+their exact rank is computed. Else only the zero point is left: its value is the sum of the losses' infima.
 """
+
+import math
+from fractions import Fraction
 
 import numpy as np
 from scipy import linalg
+from scipy.sparse.linalg import LinearOperator, lsmr
 
 from convexnn_solvers._typing import BoolArray, FloatArray
 from convexnn_solvers.clock import Clock
 from convexnn_solvers.dual_ray import best_scale
-from convexnn_solvers.program import ConvexProgram
+from convexnn_solvers.exact_rank import rank_modulo_prime
+from convexnn_solvers.program import ConvexProgram, Design
 
-__all__ = ["orthogonal_bound"]
+__all__ = ["interpolated", "orthogonal_bound"]
 
 _EPS = float(np.finfo(np.float64).eps)
 # Share of the largest coordinate within which one counts as being at an end of the conjugate's domain.
 _NEAR_END = 1e-7
-# Features for each sample, copies among them, beyond which they are not looked through for independent ones.
-_MOST_FEATURES = 8
+# Relative distance from the span of others below which a column is dependent, or not known to be independent.
+_DEPENDENT = 1e-10
 # Corrections: the second one takes off what rounding left of the first.
 _N_CORRECTIONS = 2
 # Relative, for the rounding of a distance itself.
 _SLACK = 1e-6
-# Operations a second of a dense factorisation, at least.
-_SPEED = 1e9
+# Operations that find independent columns: at most, some seconds, and a second.
+_MOST_OPERATIONS, _SPEED = 2e9, 2e8
 
 
 def orthogonal_bound(program: ConvexProgram, theta: FloatArray, clock: Clock) -> tuple[FloatArray, float]:
@@ -54,7 +59,7 @@ def orthogonal_bound(program: ConvexProgram, theta: FloatArray, clock: Clock) ->
     """
     zero = np.zeros_like(theta)
     trivial = zero, -program.loss.conjugate(zero, program.targets, program.sample_weight)
-    columns = _distinct_columns(program, clock)
+    columns = _independent_columns(program, clock)
     if columns is None or not theta.any():
         return trivial
     theta, movable = _snapped(program, theta)
@@ -69,20 +74,79 @@ def orthogonal_bound(program: ConvexProgram, theta: FloatArray, clock: Clock) ->
     return (theta, value) if value > trivial[1] else trivial
 
 
-def _distinct_columns(program: ConvexProgram, clock: Clock) -> FloatArray | None:
-    """Features and the intercept's ones without copies and zeros, of norms about one; None if too many."""
+def interpolated(
+    program: ConvexProgram, blocks: FloatArray, intercept: FloatArray
+) -> tuple[FloatArray, FloatArray]:
+    """Change blocks in use and the intercept so that the outputs are the targets, as far as they can be.
+
+    The change is that of least norm, by an iterative method on the design (Fong and Saunders, "LSMR: an
+    iterative algorithm for sparse least-squares problems", SIAM J. Sci. Comput. 33, 2011). What lay well
+    inside its cone stays there if the change is small.
+
+    Parameters
+    ----------
+    program : ConvexProgram
+    blocks : ndarray of shape (S, K, P, d)
+    intercept : ndarray of shape (K,)
+
+    Returns
+    -------
+    blocks : ndarray of shape (S, K, P, d)
+    intercept : ndarray of shape (K,)
+    """
+    blocks, intercept = blocks.copy(), intercept.copy()
+    residual = program.targets - program.outputs(blocks, intercept)
+    n = len(residual)
+    for k in range(program.n_outputs):
+        used = np.flatnonzero(blocks[:, k].any(axis=(0, 2)))
+        if used.size == 0:
+            continue
+        design = program.design.restrict(used)
+        shape = (1, used.size, design.n_features)
+
+        def forward(
+            change: FloatArray, design: Design = design, shape: tuple[int, ...] = shape
+        ) -> FloatArray:
+            outputs: FloatArray = design.forward(change[:-1].reshape(shape))[:, 0]
+            return outputs + program.fit_intercept * change[-1]
+
+        def adjoint(dual: FloatArray, design: Design = design) -> FloatArray:
+            sums: FloatArray = np.append(design.adjoint(dual[:, None]), program.fit_intercept * dual.sum())
+            return sums
+
+        operator = LinearOperator((n, used.size * design.n_features + 1), matvec=forward, rmatvec=adjoint)
+        change = lsmr(operator, residual[:, k], atol=_EPS, btol=_EPS, conlim=0.0, maxiter=4 * n)[0]
+        intercept[k] += change[-1]
+        # Each sign that is in use takes its share, the negative one with the opposite sign.
+        active = np.asarray(blocks[:, k, used].any(axis=2), dtype=np.float64)
+        shares = active / active.sum(axis=0) * np.array([[1.0], [-1.0]])[: len(active)]
+        blocks[:, k, used] += shares[:, :, None] * change[:-1].reshape(shape)
+    return blocks, intercept
+
+
+def _independent_columns(program: ConvexProgram, clock: Clock) -> FloatArray | None:
+    """Columns of norms about one that span those of the features and the intercept's ones, exactly.
+
+    None if they span all outputs, or if that is not certain or would take too long.
+    """
     n, n_features = program.design.n_samples, program.design.n_blocks * program.design.n_features
-    if n_features > _MOST_FEATURES * n or 4.0 * n**3 > _SPEED * clock.left:
+    operations = float(n) * min(n, n_features) * n_features
+    if operations > min(_MOST_OPERATIONS, _SPEED * clock.left):
         return None
     columns = program.design.features().toarray()
     if program.fit_intercept:
         columns = np.hstack([columns, np.ones((n, 1))])
     columns = np.unique(columns[:, columns.any(axis=0)], axis=1)
-    if columns.shape[1] > n:
-        return None
     # Powers of two change no digit.
-    exponents = np.frexp(np.abs(columns).max(axis=0, initial=0.0))[1]
-    return np.asarray(np.ldexp(columns, -exponents))
+    columns = np.ldexp(columns, -np.frexp(np.abs(columns).max(axis=0, initial=0.0))[1])
+    if columns.size == 0:
+        return np.zeros((n, 0))
+    _, R, order = linalg.qr(columns, mode="economic", pivoting=True)
+    lengths = np.abs(R.diagonal())
+    rank = int((lengths > _DEPENDENT * lengths[0]).sum())
+    if rank == n or rank_modulo_prime(columns) != rank:
+        return None
+    return np.asarray(columns[:, order[:rank]])
 
 
 def _corrected(columns: FloatArray, theta: FloatArray, movable: BoolArray) -> FloatArray | None:
@@ -95,8 +159,12 @@ def _corrected(columns: FloatArray, theta: FloatArray, movable: BoolArray) -> Fl
 def _correct(columns: FloatArray, theta: FloatArray, free: BoolArray) -> float | None:
     """Make one output's point orthogonal, in place; how far an exactly orthogonal one is at most.
 
-    None if the columns may be dependent on the free coordinates.
+    None if the columns may be dependent on the free coordinates, unless the others make them orthogonal.
     """
+    fixed = ~columns[free].any(axis=0)
+    if not all(_is_orthogonal(column, theta) for column in columns[:, fixed].T):
+        return None
+    columns = columns[:, ~fixed]
     n, m = columns[free].shape
     if n < m:
         return None
@@ -112,7 +180,16 @@ def _correct(columns: FloatArray, theta: FloatArray, free: BoolArray) -> float |
         theta[free] -= Q @ linalg.solve_triangular(R, columns.T @ theta, trans="T")
     rounding = 2 * len(theta) * _EPS * (np.abs(columns).T @ np.abs(theta))
     left: float = np.linalg.norm(np.abs(columns.T @ theta) + rounding) / least
-    return left * (1 + _SLACK)
+    return float(left * (1 + _SLACK))
+
+
+def _is_orthogonal(column: FloatArray, theta: FloatArray) -> bool:
+    """Whether the product of two vectors is exactly zero, by arithmetic in fractions where it may be."""
+    products = column * theta
+    if math.fsum(products) != 0:
+        return False
+    terms = np.flatnonzero(column)
+    return sum(Fraction(float(column[i])) * Fraction(float(theta[i])) for i in terms) == 0
 
 
 def _largest_conjugate(program: ConvexProgram, theta: FloatArray, reach: FloatArray) -> float:
