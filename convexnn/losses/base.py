@@ -33,6 +33,8 @@ class Loss(ABC):
     smoothness : float
         Lipschitz constant of the gradient in one sample's outputs, Euclidean norm, unit weight;
         ``inf`` where the loss has a kink.
+    of_residual : bool
+        Whether the loss depends on ``outputs - targets`` alone.
     has_slack : bool
         Whether the loss is a squared error with slack, see `shrink_slack`.
 
@@ -45,6 +47,7 @@ class Loss(ABC):
     name: ClassVar[str]
     task: ClassVar[Literal["regression", "classification"]]
     smoothness: ClassVar[float]
+    of_residual: ClassVar[bool] = False
     has_slack: ClassVar[bool] = False
 
     @property

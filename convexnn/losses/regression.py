@@ -26,6 +26,7 @@ class SquaredError(ElementwiseLoss):
 
     name: ClassVar[str] = "squared_error"
     task: ClassVar[Literal["regression", "classification"]] = "regression"
+    of_residual: ClassVar[bool] = True
     smoothness: ClassVar[float] = 1.0
 
     def _values(self, outputs: FloatArray, targets: FloatArray) -> FloatArray:
@@ -74,6 +75,7 @@ class Huber(ElementwiseLoss):
 
     name: ClassVar[str] = "huber"
     task: ClassVar[Literal["regression", "classification"]] = "regression"
+    of_residual: ClassVar[bool] = True
     smoothness: ClassVar[float] = 1.0
     has_slack: ClassVar[bool] = True
 
@@ -128,6 +130,7 @@ class AbsoluteError(ElementwiseLoss):
 
     name: ClassVar[str] = "absolute_error"
     task: ClassVar[Literal["regression", "classification"]] = "regression"
+    of_residual: ClassVar[bool] = True
     smoothness: ClassVar[float] = math.inf
 
     def _values(self, outputs: FloatArray, targets: FloatArray) -> FloatArray:

@@ -74,7 +74,7 @@ def dual_of_constant(program: DualDomain) -> FloatArray:
 
 def _saved(program: ConvexProgram, clock: Clock) -> tuple[float, float]:
     """Objective and sum of norms at the optimum of a program."""
-    result = solve(program, tol=_KINK_TOL, time_limit=clock.time_limit)
+    result = solve(program, tol=_KINK_TOL, time_limit=clock)
     return result.objective, float(program.block_norms(result.blocks).sum())
 
 

@@ -125,7 +125,9 @@ class ColumnGeneration:
             except KeyboardInterrupt:
                 status = Status.INTERRUPTED
         if self.n_rounds == 0:
-            self.result = measure_point(first.program, *first.start)
+            self.result = measure_point(
+                first.program, *first.start, tol=self.options.tol, stopped=status, time_limit=self.clock
+            )
         try:
             result = self.policy.conclude(self, status)
         except KeyboardInterrupt:
@@ -160,7 +162,7 @@ class ColumnGeneration:
             solver=_solver_of_many(restricted, options.solver) if many else options.solver,
             tol=accuracy,
             max_iter=_CAPPED_ITERATIONS if capped else options.max_iter,
-            time_limit=self.clock.time_limit,
+            time_limit=self.clock,
             verbose=options.quieter.verbose,
             start=restricted.start,
         )

@@ -52,7 +52,7 @@ class ListedProgram:
             solver=options.solver,
             tol=options.tol,
             max_iter=options.max_iter,
-            time_limit=clock.time_limit,
+            time_limit=clock,
             verbose=options.verbose,
             start=self._start if before is None else (before.result.blocks, before.result.intercept),
         )

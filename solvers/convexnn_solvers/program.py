@@ -34,6 +34,10 @@ class Loss(Protocol):
         """Lipschitz constant of the derivative at unit weight; infinite where there is none."""
 
     @property
+    def of_residual(self) -> bool:
+        """Whether the loss depends on ``outputs - targets`` alone."""
+
+    @property
     def has_slack(self) -> bool:
         """Whether the loss is a squared error with slack, see `shrink_slack`."""
 

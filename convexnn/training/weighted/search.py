@@ -195,7 +195,7 @@ class _FilterSearch:
             solver=options.solver,
             tol=max(tol, _FINEST_TOL),
             max_iter=options.max_iter,
-            time_limit=self._clock.time_limit,
+            time_limit=self._clock,
             verbose=options.quieter.verbose,
             start=problem.point(program, self._neurons),
         )

@@ -43,6 +43,7 @@ class Envelope:
     rho: float
     multipliers: FloatArray
     name: str = "envelope"
+    of_residual: bool = False
     has_slack: bool = False
 
     @property
