@@ -55,7 +55,7 @@ class Frame:
         largest = float(np.abs(centred).max(initial=0.0))
         scale = 2.0 ** round(math.log2(largest)) if largest > 0 else 1.0
         basis = None
-        if n < centred.shape[1]:
+        if 0 < n < centred.shape[1]:
             basis = np.zeros((n + free, d))
             basis[:n, turned] = np.linalg.qr((centred / scale).T)[0].T
             if free:
