@@ -106,8 +106,8 @@ class Certificate:
     def __repr__(self) -> str:
         """Say in one line what was proved."""
         proved = (
-            f"F = {self.objective:.8g} at alpha = {self.alpha:.6g}; the optimum over all networks, of any width, "
-            f"is at least {self.lower_bound:.8g}: relative gap {self.relative_gap:.2g}"
+            f"F = {self.objective:.8g} at alpha = {self.alpha:.6g}; the optimum over all networks, of any "
+            f"width, is at least {self.lower_bound:.8g}: relative gap {self.relative_gap:.2g}"
         )
         improved = ""
         if self.witness is not None:

@@ -28,6 +28,7 @@ _WORTH = 1e-6
 # Shares of a limit of time: all bounds, the rest being for a witness; and of these, where better dual points
 # will be looked for, the bounds of those that are known from the start.
 _SEARCHING_SHARE, _FIRST_SHARE = 0.85, 0.5
+_GRADIENT = "network's gradient"
 
 
 def certify(
@@ -167,33 +168,36 @@ class _Audit:
         """Of the network's objective and the best bound."""
         return relative_gap(self._objective, self._best.value)
 
+    def _bound(self, guess: FloatArray, source: str, clock: Clock, wanted: float = -math.inf) -> Bound:
+        """Prove the bound of a guess and remember it."""
+        bound = bound_from(self._problem, self._pricing, guess, source, clock, wanted=wanted)
+        self._bounds.append(bound)
+        return bound
+
     def bound_known_points(self, own: FloatArray | None, clock: Clock, refine: bool) -> None:
         """Bound from the network's gradient and, where it is of these samples, the estimator's dual point.
 
         Where better points will be looked for there is no use in tight bounds that leave a gap all the same.
         """
-        problem, guesses = (
-            self._problem,
-            [("network's gradient", gradient_guess(self._problem, self._network))],
-        )
+        problem = self._problem
+        guesses = [(_GRADIENT, gradient_guess(problem, self._network))]
         if own is not None and own.shape == problem.targets.shape:
             guesses.append(("estimator's own program", problem.spread(own)))
         wanted = self._objective - self._tol * abs(self._objective) if refine else -math.inf
         for k, (source, guess) in enumerate(guesses):
-            share = clock.share(1 / (len(guesses) - k))
-            self._bounds.append(bound_from(problem, self._pricing, guess, source, share, wanted=wanted))
+            self._bound(guess, source, clock.share(1 / (len(guesses) - k)), wanted)
 
     def refine(self, clock: Clock) -> str:
         """Train for better dual points; returns why that was not possible, if so."""
+        problem, network = self._problem, self._network
 
         def ask(theta: FloatArray) -> Bound:
-            source = "training of a better network"
-            bound = bound_from(problem, self._pricing, problem.spread(theta), source, clock)
-            self._bounds.append(bound)
-            return bound
+            return self._bound(problem.spread(theta), "training of a better network", clock)
 
-        problem = self._problem
-        return refinement()(problem, self._network, ask, attained=self._objective, tol=self._tol, clock=clock)
+        failure = refinement()(problem, network, ask, attained=self._objective, tol=self._tol, clock=clock)
+        if failure:
+            self._bound(gradient_guess(problem, network), _GRADIENT, clock)
+        return failure
 
     def certificate(self, notes: list[str], clock: Clock) -> Certificate:
         """Look for a neuron that improves the network, and put together what is known."""

@@ -38,6 +38,8 @@ _EPS = float(np.finfo(np.float64).eps)
 _AUTO_SECONDS = 60.0
 # Shares of the time that is left, of the closed form and of branch and bound: others may still follow.
 _FIRST_SHARE, _BRANCHING_SHARE = 0.3, 0.7
+# Of branch and bound's share where its bound is of no use: it may find the neuron of the largest gain.
+_USELESS_SHARE = 0.1
 # Rank up to which "auto" tries branch and bound: beyond it hundreds of samples took more than minutes.
 _LARGEST_RANK = 9
 # Directions in the half plane of several outputs' gains: the cosine costs less than a hundredth of the bound.
@@ -133,7 +135,8 @@ class Pricing:
         threshold : float
             Bounds at or below it need not be tightened.
         hopeless : float
-            A gain above it makes the dual point useless, so that "auto" stops at one.
+            A gain above it makes the dual point useless, so that "auto" does not take the time to bound it
+            well.
         clock : Clock
             A valid bound is returned in any case.
 
@@ -260,9 +263,12 @@ class Pricing:
         first = clock.share(_FIRST_SHARE).time_limit
         best, name = _function("closed_form")(rows, t, time_limit=first, **arguments), "closed form"
         for method, share in self._plan():
-            if best.lower > hopeless or best.upper <= max(arguments["threshold"], best.lower * (1 + 1e-12)):
+            useless = best.lower > hopeless
+            settled = best.upper <= max(arguments["threshold"], best.lower * (1 + 1e-12))
+            if settled or (useless and method == "semidefinite"):
                 break
-            bounds = _function(method)(rows, t, time_limit=clock.share(share).time_limit, **arguments)
+            left = clock.share(share * (_USELESS_SHARE if useless else 1.0)).time_limit
+            bounds = _function(method)(rows, t, time_limit=left, **arguments)
             best, name = _better(best, name, bounds, method.replace("_", " "))
             if method == "branch_and_bound" and bounds.complete:
                 return replace(best, complete=True), name

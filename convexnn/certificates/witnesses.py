@@ -77,7 +77,7 @@ def _local_neurons(problem: Problem, theta: FloatArray, clock: Clock) -> FloatAr
         none = np.empty((0, layer.n_weights))
         weights, _ = layer.maxima(t, none, n_starts=_N_STARTS, time_limit=time_limit)
         distinct = np.unique(np.round(weights, 9), axis=0, return_index=True)[1]
-        found.append(weights[np.sort(distinct)[:_MOST_TRIED]])
+        found.append(weights[np.sort(distinct)[:_N_STARTS]])
     return np.vstack(found)
 
 
