@@ -26,8 +26,8 @@ import numpy as np
 from scipy.special import xlog1py, xlogy
 
 from convexnn._typing import BoolArray, FloatArray
-from convexnn.certificates.problem import CertificationProblem
 from convexnn.losses import AbsoluteError, Hinge, Huber, LogLoss, Loss, Softmax, SquaredError, SquaredHinge
+from convexnn.problem import Problem
 
 __all__ = ["check_loss", "dual_lower_bound", "exact_point", "exact_sums"]
 
@@ -47,7 +47,7 @@ _CURVATURE: dict[type[Loss], float] = {
 }
 
 
-def check_loss(problem: CertificationProblem) -> None:
+def check_loss(problem: Problem) -> None:
     """Raise ValueError for losses whose rounding errors are not known here."""
     if type(problem.loss) not in (*_CURVATURE, LogLoss, Softmax):
         kinds: list[type[Loss]] = [*_CURVATURE, LogLoss, Softmax]
@@ -58,12 +58,12 @@ def check_loss(problem: CertificationProblem) -> None:
         )
 
 
-def exact_point(problem: CertificationProblem, theta: FloatArray) -> FloatArray:
+def exact_point(problem: Problem, theta: FloatArray) -> FloatArray:
     """Return a point near `theta`, inside the conjugate's domain, all of whose sums are exact.
 
     Parameters
     ----------
-    problem : CertificationProblem
+    problem : Problem
     theta : ndarray of shape (n, K)
         Sums over samples are almost zero where an intercept asks for it.
 
@@ -72,12 +72,12 @@ def exact_point(problem: CertificationProblem, theta: FloatArray) -> FloatArray:
     ndarray of shape (n, K)
         Sums over samples are exactly zero where an intercept asks for it.
     """
-    z = problem.loss.project_dual(-theta, problem.targets, problem.sample_weight)
+    z = problem.loss.project_dual(-theta, problem.data.targets, problem.data.weight)
     z = z * (1 - 16 * (z.shape[1] + 1) * _EPS)
     if not isinstance(problem.loss, Softmax):
-        return exact_sums(-z, zero=problem.fit_intercept, copies=problem.layer.positions)
-    z = _on_grid(z, problem.layer.positions)
-    at_target = problem.targets > 0
+        return exact_sums(-z, zero=problem.fit_intercept, copies=problem.original_layer.positions)
+    z = _on_grid(z, problem.original_layer.positions)
+    at_target = problem.data.targets > 0
     z[at_target] = -np.where(at_target, 0.0, z).sum(axis=1)
     if problem.fit_intercept:
         _balance_classes(z, at_target)
@@ -147,12 +147,12 @@ def _balance_classes(z: FloatArray, at_target: BoolArray) -> None:
                 break
 
 
-def dual_lower_bound(problem: CertificationProblem, theta: FloatArray) -> float:
+def dual_lower_bound(problem: Problem, theta: FloatArray) -> float:
     """Return a number that ``D(theta) = -sum_i s_i loss*(-theta_i / s_i)`` is certainly not below.
 
     Parameters
     ----------
-    problem : CertificationProblem
+    problem : Problem
     theta : ndarray of shape (n, K)
         From `exact_point`.
 
@@ -160,9 +160,9 @@ def dual_lower_bound(problem: CertificationProblem, theta: FloatArray) -> float:
     -------
     float
     """
-    used = problem.sample_weight > 0
-    s = problem.sample_weight[used, None]
-    z, y = -theta[used], problem.targets[used]
+    used = problem.data.weight > 0
+    s = problem.data.weight[used, None]
+    z, y = -theta[used], problem.data.targets[used]
     loss = problem.loss
     with np.errstate(over="ignore", invalid="ignore"):
         if isinstance(loss, LogLoss | Softmax):

@@ -26,10 +26,16 @@ class GroupedLayer(HiddenLayer):
         raise NotImplementedError
 
     def maxima(
-        self, theta: FloatArray, near: FloatArray, *, n_starts: int = 40, seed: int = 0
+        self,
+        theta: FloatArray,
+        near: FloatArray,
+        *,
+        n_starts: int = 40,
+        seed: int = 0,
+        time_limit: float | None = None,
     ) -> tuple[FloatArray, FloatArray]:
         """Ascend ``|theta . layer(u)| / |u|`` from many starts; see `HiddenLayer.maxima`."""
-        weights, values = ascend(self.grouped(theta[:, None]), near.T, n_starts, seed)
+        weights, values = ascend(self.grouped(theta[:, None]), near.T, n_starts, seed, time_limit)
         return weights.T, values
 
     def bounds(

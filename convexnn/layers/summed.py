@@ -165,7 +165,13 @@ class HiddenLayer:
         return (phi.on - phi.off) * pulls, linear
 
     def maxima(
-        self, theta: FloatArray, near: FloatArray, *, n_starts: int = 40, seed: int = 0
+        self,
+        theta: FloatArray,
+        near: FloatArray,
+        *,
+        n_starts: int = 40,
+        seed: int = 0,
+        time_limit: float | None = None,
     ) -> tuple[FloatArray, FloatArray]:
         """Ascend ``|theta . layer(u)| / |u|`` from many starts.
 
@@ -174,7 +180,7 @@ class HiddenLayer:
         theta : ndarray of shape (n,)
         near : ndarray of shape (m, d)
             More starts.
-        n_starts, seed
+        n_starts, seed, time_limit
             See `convexnn.pricing.local_ascent.local_maxima`.
 
         Returns
@@ -192,6 +198,7 @@ class HiddenLayer:
             starts=near.T,
             n_starts=n_starts,
             seed=seed,
+            time_limit=time_limit,
         )
         return weights.T, values
 

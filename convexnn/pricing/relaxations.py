@@ -37,7 +37,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.optimize import minimize, minimize_scalar
+from scipy.optimize import OptimizeResult, minimize, minimize_scalar
 
 from convexnn._typing import BoolArray, FloatArray
 from convexnn.pricing.bounds import SupportBounds
@@ -48,6 +48,8 @@ __all__ = ["closed_form", "semidefinite"]
 _EPS = float(np.finfo(np.float64).eps)
 _BARRIER = 1e-3  # relative to the scale of the bound; what it costs is less than that
 _MAX_STEPS = 60
+# Of a limit of time, what the local ascents may take: the bounds are what counts.
+_ASCENDING_SHARE = 0.3
 
 
 @dataclass(frozen=True, eq=False)
@@ -134,12 +136,13 @@ def _relaxed(
     penalized: BoolArray | None,
     threshold: float,
     time_limit: float | None,
-    levels: list[Callable[[_Task], float]],
+    levels: list[Callable[[_Task, float], float]],
 ) -> SupportBounds:
     """Tighten the largest of the tasks' bounds, level by level, until the largest is final."""
     deadline = math.inf if time_limit is None else time.perf_counter() + time_limit
     free = has_free_bias(X, penalized)
-    U, values = local_maxima(X, t, linear=linear, penalized=penalized)
+    ascending = None if time_limit is None else _ASCENDING_SHARE * time_limit
+    U, values = local_maxima(X, t, linear=linear, penalized=penalized, time_limit=ascending)
     lower = abs(float(values[0]))
     g0 = np.zeros(X.shape[1]) if linear is None else linear
     rows = {sign: np.flatnonzero(sign * t < 0).tolist() if free else [-1] for sign in (1.0, -1.0)}
@@ -155,7 +158,7 @@ def _relaxed(
         sign, j = anchors[worst]
         Z = X[:, :-1] - X[j, :-1] if free else X
         task = _Task(Z, sign * t, sign * (g0[:-1] if free else g0))
-        bounds[worst] = min(bounds[worst], levels[level[worst]](task))
+        bounds[worst] = min(bounds[worst], levels[level[worst]](task, deadline))
         level[worst] += 1
         n_nodes += 1
     else:
@@ -182,8 +185,9 @@ def _crude(
     return np.asarray(size + 16 * (len(X) + 16) * _EPS * reach)
 
 
-def _by_eigenvalues(task: _Task) -> float:
+def _by_eigenvalues(task: _Task, deadline: float) -> float:
     """Return the best of the bounds in closed form."""
+    del deadline
     Z, t = task.Z, task.t
     up = t > 0
     norms = np.linalg.norm(Z, axis=1)
@@ -201,8 +205,14 @@ def _by_eigenvalues(task: _Task) -> float:
     return best
 
 
-def _by_moments(task: _Task) -> float:
+def _by_moments(task: _Task, deadline: float) -> float:
     """Minimise the quadratic bound over its parameters; every point visited would prove a bound."""
+
+    def check_time(intermediate_result: OptimizeResult) -> None:
+        del intermediate_result
+        if time.perf_counter() > deadline:
+            raise StopIteration
+
     size = task.size
     if size == 0 or not math.isfinite(size):
         return size
@@ -219,6 +229,7 @@ def _by_moments(task: _Task) -> float:
         jac=True,
         method="L-BFGS-B",
         bounds=bound.box(),
+        callback=check_time,
         options={"maxiter": _MAX_STEPS},
     )
     best = min(bound.proved(start), bound.proved(found.x))
