@@ -20,6 +20,7 @@ from typing import Literal
 
 import numpy as np
 
+from convexnn._random import as_generator
 from convexnn._typing import FloatArray, RandomState
 from convexnn.activations import Activation
 from convexnn.columns.weighted_ascent import Priced, searched
@@ -27,7 +28,6 @@ from convexnn.columns.weighted_bounds import branched, relaxed
 from convexnn.columns.weighted_descent import is_better, slide
 from convexnn.columns.weighted_network import WeightedNeurons, WeightedProblem
 from convexnn.losses import Loss
-from convexnn.patterns.witnesses import as_generator
 from convexnn_solvers import ConvexProgram, SolveResult, Status, solve
 from convexnn_solvers.dual import into_domain, scaled_bound
 from convexnn_solvers.threads import single_blas_thread

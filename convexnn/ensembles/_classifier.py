@@ -1,16 +1,14 @@
 """`DropoutEnsembleClassifier`."""
 
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from sklearn.base import ClassifierMixin, is_classifier
+from sklearn.base import ClassifierMixin
 
 from convexnn._typing import FloatArray, IntArray
-from convexnn.ensembles._base import BaseDropoutEnsemble
-from convexnn.ensembles._dropout_mlp import DropoutMLPClassifier
-from convexnn.ensembles.base_checks import check_base
-from convexnn.ensembles.base_training import is_frozen
+from convexnn.ensembles._base import HIDDEN_UNITS, BaseDropoutEnsemble, checked_inputs
+from convexnn.ensembles.bases import is_frozen
 from convexnn.ensembles.weights import normalised, one_hot, shares
 from convexnn.labels import check_class_weights, check_several_classes, checked_labels, predicted_classes
 
@@ -70,14 +68,17 @@ validation_indices_, n_iter_, n_features_in_, feature_names_in_
 
     classes_: NDArray[Any]
 
-    def _default_base(self) -> Any:
-        return DropoutMLPClassifier(dropout=self.dropout)
+    @property
+    def _kind(self) -> Literal["classifier", "regressor"]:
+        return "classifier"
 
-    def _check_base(self, base: Any) -> None:
-        check_base(base, self.drop, "classifier", is_classifier)
+    def _default_base(self) -> Any:
+        from sklearn.neural_network import MLPClassifier
+
+        return MLPClassifier(HIDDEN_UNITS)
 
     def _validated(self, X: ArrayLike, y: ArrayLike) -> tuple[NDArray[Any], FloatArray]:
-        inputs, y = self._checked(X, y=y)
+        inputs, y = checked_inputs(self, X, y=y)
         labels = checked_labels(y)
         frozen = is_frozen(self.estimator)
         self.classes_ = np.asarray(self.estimator.classes_) if frozen else np.unique(labels)
@@ -191,4 +192,4 @@ validation_indices_, n_iter_, n_features_in_, feature_names_in_
         -------
         ndarray of shape (n_submodels, n_samples, n_classes)
         """
-        return self._predictions(self._inputs(X))
+        return self._predictions(X)

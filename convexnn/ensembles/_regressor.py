@@ -1,15 +1,14 @@
 """`DropoutEnsembleRegressor`."""
 
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from sklearn.base import RegressorMixin, is_regressor
+from sklearn.base import RegressorMixin
 
 from convexnn._typing import FloatArray, IntArray
-from convexnn.ensembles._base import BaseDropoutEnsemble
-from convexnn.ensembles._dropout_mlp import DropoutMLPRegressor
-from convexnn.ensembles.base_checks import check_base
+from convexnn.ensembles._base import HIDDEN_UNITS, BaseDropoutEnsemble, checked_inputs
+from convexnn.ensembles.bases import Fit, fit_base, fit_standardised
 
 __all__ = ["DropoutEnsembleRegressor"]
 
@@ -112,14 +111,20 @@ class DropoutEnsembleRegressor(RegressorMixin, BaseDropoutEnsemble):
     True
     """
 
-    def _default_base(self) -> Any:
-        return DropoutMLPRegressor(dropout=self.dropout)
+    @property
+    def _kind(self) -> Literal["classifier", "regressor"]:
+        return "regressor"
 
-    def _check_base(self, base: Any) -> None:
-        check_base(base, self.drop, "regressor", is_regressor)
+    def _default_base(self) -> Any:
+        from sklearn.neural_network import MLPRegressor
+
+        return MLPRegressor(hidden_layer_sizes=HIDDEN_UNITS)
+
+    def _fitting(self) -> Fit:
+        return fit_standardised if self.estimator is None else fit_base
 
     def _validated(self, X: ArrayLike, y: ArrayLike) -> tuple[NDArray[Any], FloatArray]:
-        inputs, y = self._checked(X, y=y, multi_output=True, y_numeric=True)
+        inputs, y = checked_inputs(self, X, y=y, multi_output=True, y_numeric=True)
         targets = np.asarray(y, dtype=np.float64)
         self._single_output = targets.ndim == 1
         targets = targets.reshape(len(targets), -1)
@@ -197,7 +202,7 @@ class DropoutEnsembleRegressor(RegressorMixin, BaseDropoutEnsemble):
         -------
         ndarray of shape (n_submodels, n_samples) or (n_submodels, n_samples, n_outputs)
         """
-        predictions = self._predictions(self._inputs(X))
+        predictions = self._predictions(X)
         return predictions[:, :, 0] if self._single_output else predictions
 
     def __sklearn_tags__(self) -> Any:

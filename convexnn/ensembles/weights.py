@@ -6,6 +6,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from convexnn._parameters import checked_flag
 from convexnn._typing import FloatArray
 from convexnn_solvers import NonnegativeProgram, NonnegativeResult, solve_nonnegative
 
@@ -37,20 +38,15 @@ class CombinationSettings:
     solver: str
     tol: float
     max_iter: int | None = None
-    time_limit: float | None = None
     verbose: int = 0
 
     @classmethod
     def of(cls, estimator: _HasSettings) -> "CombinationSettings":
         """Read the settings from an estimator's parameters."""
-        limits = {
-            name: getattr(estimator, name)
-            for name in ("max_iter", "time_limit", "verbose")
-            if hasattr(estimator, name)
-        }
-        if not isinstance(estimator.sum_to_one, bool | np.bool_):
-            raise TypeError(f"sum_to_one must be True or False. Got {estimator.sum_to_one!r} instead.")
-        return cls(estimator.ridge, estimator.sum_to_one, estimator.solver, estimator.tol, **limits)
+        names = ("max_iter", "verbose")
+        limits = {name: getattr(estimator, name) for name in names if hasattr(estimator, name)}
+        sum_to_one = checked_flag("sum_to_one", estimator.sum_to_one)
+        return cls(estimator.ridge, sum_to_one, estimator.solver, estimator.tol, **limits)
 
     def check(self) -> None:
         """Raise for a wrong solver or option now, and not after the training of many sub-models."""
@@ -64,8 +60,6 @@ class CombinationSettings:
             "solver": self.solver,
             "tol": self.tol,
             "max_iter": self.max_iter,
-            # SciPy's solver takes no limit; on a reduced program it is done before one would matter.
-            "time_limit": None if self.solver == "nnls" else self.time_limit,
             "verbose": self.verbose,
         }
 
@@ -99,7 +93,7 @@ def combination_program(
         targets.ravel(),
         np.repeat(weight, n_outputs),
         ridge=settings.ridge,
-        sum_to_one=bool(settings.sum_to_one),
+        sum_to_one=settings.sum_to_one,
     )
 
 

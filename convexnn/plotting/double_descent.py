@@ -6,8 +6,8 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from convexnn._typing import FloatArray, RandomState
+from convexnn.exceptions import import_extra
 from convexnn.fourier import DoubleDescentCurve, double_descent_curve
-from convexnn.plotting._pyplot import import_pyplot
 
 __all__ = ["DoubleDescentDisplay"]
 
@@ -118,7 +118,7 @@ class DoubleDescentDisplay:
         MissingExtraError
             If matplotlib is not installed.
         """
-        import_pyplot()  # before the work
+        import_extra("matplotlib.pyplot", "plot", "Plotting")  # before the work
         curve = double_descent_curve(
             estimator,
             X,
@@ -166,7 +166,7 @@ class DoubleDescentDisplay:
         MissingExtraError
             If matplotlib is not installed.
         """
-        pyplot = import_pyplot()
+        pyplot = import_extra("matplotlib.pyplot", "plot", "Plotting")
         train, test = self._figures(metric)
         scale = yscale or (_scale_for(test) if metric == "squared_error" else "linear")
         if ax is None:

@@ -6,9 +6,9 @@ from typing import Any
 import numpy as np
 
 from convexnn._typing import FloatArray, IntArray
+from convexnn.exceptions import import_extra
 from convexnn.networks import ConvNetwork
 from convexnn.networks.neurons import layer_norms
-from convexnn.plotting._pyplot import import_pyplot
 
 __all__ = ["FilterDisplay"]
 
@@ -169,7 +169,7 @@ class FilterDisplay:
         MissingExtraError
             If matplotlib is not installed.
         """
-        pyplot = import_pyplot()
+        pyplot = import_extra("matplotlib.pyplot", "plot", "Plotting")
         filters = self._channels(channel)
         is_signal = filters.ndim == 3
         shown = np.argsort(-self.contributions, kind="stable")[: _count(n_filters, len(filters))]

@@ -4,11 +4,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from convexnn._random import as_generator
 from convexnn._typing import BoolArray, FloatArray, RandomState, WordArray
 from convexnn.activations import Activation
 from convexnn.patterns import PatternSet, enumerate_patterns, pack_bits, sample_patterns
 from convexnn.patterns.selection import enumerate_selections, selection_bits, selection_patterns
-from convexnn.patterns.witnesses import as_generator
 from convexnn.pricing.bounds import SupportBounds
 from convexnn.pricing.branch_and_bound import support_bounds
 from convexnn.pricing.grouped import gain_bounds
