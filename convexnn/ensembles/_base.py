@@ -1,6 +1,5 @@
 """What the two dropout ensembles share: sub-models are drawn, then weights chosen by a convex program."""
 
-import math
 import warnings
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, replace
@@ -8,7 +7,7 @@ from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from sklearn.base import BaseEstimator
+from sklearn.base import BaseEstimator, is_classifier
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils.validation import check_is_fitted, has_fit_parameter, validate_data
 
@@ -25,6 +24,7 @@ from convexnn.ensembles.bases import (
     fit_masked,
     is_frozen,
     is_trained,
+    validation_split,
     was_interrupted,
 )
 from convexnn.ensembles.dense import DenseSubModels, is_dense
@@ -33,6 +33,7 @@ from convexnn.ensembles.submodels import (
     SubModels,
     draw_masks,
     reduced_program,
+    stacked_outputs,
 )
 from convexnn.ensembles.torch_modules import TorchSubModels, draw_seeds
 from convexnn.ensembles.weights import CombinationSettings, complaint_of
@@ -40,7 +41,7 @@ from convexnn.networks.torch_conversion import is_torch_module
 from convexnn.programs.samples import check_sample_weight, merge_samples
 from convexnn_solvers import NonnegativeProgram, NonnegativeResult
 
-__all__ = ["HIDDEN_UNITS", "BaseDropoutEnsemble", "checked_inputs", "validation_split"]
+__all__ = ["HIDDEN_UNITS", "BaseDropoutEnsemble", "checked_inputs"]
 
 Drop = Literal["auto", "hidden", "inputs"]
 
@@ -66,14 +67,6 @@ class _Samples:
     def __getitem__(self, index: IntArray) -> "_Samples":
         """Return some of the samples."""
         return replace(self, X=self.X[index], targets=self.targets[index], weight=self.weight[index])
-
-
-@dataclass(frozen=True, eq=False)
-class _Drawn:
-    """Sub-models, and the estimator that they are parts of if they are."""
-
-    submodels: SubModels
-    base: Any
 
 
 class BaseDropoutEnsemble(BaseEstimator, ABC):
@@ -126,11 +119,6 @@ class BaseDropoutEnsemble(BaseEstimator, ABC):
         self.n_jobs = n_jobs
         self.verbose = verbose
 
-    @property
-    @abstractmethod
-    def _kind(self) -> Literal["classifier", "regressor"]:
-        """Of this ensemble, and of its base."""
-
     @abstractmethod
     def _default_base(self) -> Any:
         """Return the unfitted network that is the base unless one is given."""
@@ -166,22 +154,22 @@ class BaseDropoutEnsemble(BaseEstimator, ABC):
         settings = CombinationSettings.of(self)
         settings.check()
         base = self._default_base() if self.estimator is None else self.estimator
-        check_base(base, self.drop, self._kind)
+        check_base(base, self.drop, "classifier" if is_classifier(self) else "regressor")
         data, targets = self._validated(X, y)
         if is_frozen(base):
             check_names(base, self)
         samples = self._samples(base, data, targets, sample_weight)
         split_seed, base_seed, mask_seed = np.random.SeedSequence(as_seed(self.random_state)).spawn(3)
         training, validation = self._split(base, samples, np.random.default_rng(split_seed))
-        drawn = self._draw(base, samples[training], base_seed, np.random.default_rng(mask_seed), clock)
+        mask_rng = np.random.default_rng(mask_seed)
+        submodels, fitted = self._draw(base, samples[training], base_seed, mask_rng, clock)
         if self.verbose:
-            print(f"[{type(self).__name__}] {len(drawn.submodels)} sub-models after {clock.spent:.1f} s")
+            print(f"[{type(self).__name__}] {len(submodels)} sub-models after {clock.spent:.1f} s")
         chosen = samples[validation]
-        program = reduced_program(
-            drawn.submodels, chosen.X, self._wanted(chosen.targets), chosen.weight, settings
-        )
+        wanted = self._wanted(chosen.targets)
+        program = reduced_program(submodels, chosen.X, wanted, chosen.weight, settings)
         result = settings.solve(program)
-        self.submodels_, self.estimator_ = drawn.submodels, drawn.base
+        self.submodels_, self.estimator_ = submodels, fitted
         self.validation_indices_ = np.flatnonzero(np.isin(samples.group, validation))
         self._set_weights(program, result)
 
@@ -243,11 +231,12 @@ class BaseDropoutEnsemble(BaseEstimator, ABC):
         base_seed: np.random.SeedSequence,
         rng: np.random.Generator,
         clock: Clock,
-    ) -> _Drawn:
-        """Train what is to be trained and draw sub-models."""
+    ) -> tuple[SubModels, Any]:
+        """Train what is to be trained; return sub-models and the one estimator that they are of, or None."""
         m, frozen = int(self.n_submodels), is_frozen(base)
         if is_torch_module(base):
-            return _Drawn(TorchSubModels(base, draw_seeds(m, rng), self._n_classes()), base)
+            n_classes = self._n_outputs if is_classifier(self) else None
+            return TorchSubModels(base, draw_seeds(m, rng), n_classes), base
         weight = samples.weight if has_fit_parameter(base, "sample_weight") else None
         data = TrainingSet(samples.X, self._labels(samples.targets), weight)
         seeds = base_seed.generate_state(m + 1).tolist()
@@ -255,17 +244,13 @@ class BaseDropoutEnsemble(BaseEstimator, ABC):
         if self.drop != "inputs":
             model = base if frozen else fit(base, data, seeds[0], clock.left)
             if self.drop == "hidden" or is_dense(model):
-                return _Drawn(DenseSubModels.draw(model, m, self.dropout, rng), model)
+                return DenseSubModels.draw(model, m, self.dropout, rng), model
             if was_interrupted(model):
                 raise KeyboardInterrupt
         masks = draw_masks((m, samples.X.shape[1]), self.dropout, rng)
         if frozen:
-            return _Drawn(FeatureMaskSubModels((base,) * m, masks), base)
-        return _Drawn(fit_masked(fit, base, data, masks, seeds[1:], clock, self.n_jobs), None)
-
-    def _n_classes(self) -> int | None:
-        """Return the number of classes, None for a regressor."""
-        return None
+            return FeatureMaskSubModels((base,) * m, masks), base
+        return fit_masked(fit, base, data, masks, seeds[1:], clock, self.n_jobs), None
 
     def _inputs(self, X: ArrayLike) -> NDArray[Any]:
         """Check new inputs of a fitted ensemble."""
@@ -293,52 +278,3 @@ def checked_inputs(ensemble: BaseDropoutEnsemble, X: ArrayLike, **options: Any) 
     """Check inputs, of any number of axes for a PyTorch module; their precision is kept."""
     nd = is_torch_module(ensemble.estimator)
     return validate_data(ensemble, X, dtype=[np.float64, np.float32], allow_nd=nd, **options)
-
-
-def validation_split(
-    strata: IntArray, fraction: float, rng: np.random.Generator
-) -> tuple[IntArray, IntArray]:
-    """Split samples at random into those that train the base and those that choose the weights.
-
-    Parameters
-    ----------
-    strata : ndarray of shape (n_samples,)
-        Class indices ``0, 1, ...``; zeros for regression. Those of one sample train.
-    fraction : float
-        Share of the other strata that is set aside, in (0, 1); at least one sample for each of them and at
-        most so that as many are left.
-    rng : Generator
-
-    Returns
-    -------
-    training, validation : ndarray of int
-        Ascending indices, neither empty.
-
-    Raises
-    ------
-    ValueError
-        If no sample can be set aside, or a stratum would have none to train on.
-    """
-    from sklearn.model_selection import train_test_split
-
-    sizes = np.bincount(strata)
-    divided = np.flatnonzero(sizes[strata] > 1)
-    if divided.size == 0:
-        raise ValueError(
-            f"validation_fraction={fraction!r} sets samples aside to choose weights, and each class keeps at "
-            f"least one to train on. Got n_samples = {len(strata)} distinct samples of {len(sizes)} classes; "
-            "give more samples, or validation_fraction=None to choose weights on the training samples."
-        )
-    fewest = np.count_nonzero(sizes > 1)
-    n_chosen = np.clip(math.ceil(fraction * len(divided)), fewest, len(divided) - fewest)
-    _, validation = train_test_split(
-        divided, test_size=int(n_chosen), stratify=strata[divided], random_state=as_seed(rng)
-    )
-    training = np.setdiff1d(np.arange(len(strata)), validation)
-    n_lost = len(np.setdiff1d(strata, strata[training]))
-    if n_lost:
-        raise ValueError(
-            f"validation_fraction={fraction!r} leaves no sample of {n_lost} of the classes to train on. "
-            "Give a smaller one, or more samples of the rare classes."
-        )
-    return training, np.sort(validation)

@@ -1,6 +1,6 @@
 """`DropoutEnsembleRegressor`."""
 
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -16,8 +16,9 @@ __all__ = ["DropoutEnsembleRegressor"]
 class DropoutEnsembleRegressor(RegressorMixin, BaseDropoutEnsemble):
     """Sub-models of a regressor by dropout, combined with weights from a convex program.
 
-    Dropout trains many sub-models that share weights, and predicts with an approximation of their mean. Here
-    `n_submodels` of them are drawn, and their weights minimise, with the predictions ``f_j``::
+    A network holds many sub-models that share weights, one for each set of hidden units that dropout keeps,
+    and dropout predicts with an approximation of their mean. Here `n_submodels` of them are drawn, and their
+    weights minimise, with the predictions ``f_j``::
 
         sum_i s_i |sum_j w_j f_j(x_i) - y_i|^2 + ridge |w|^2    over w >= 0 [and sum_j w_j = 1]
 
@@ -26,12 +27,13 @@ class DropoutEnsembleRegressor(RegressorMixin, BaseDropoutEnsemble):
     Parameters
     ----------
     estimator : None, estimator or torch.nn.Module, default=None
-        The base. None: a `DropoutMLPRegressor` with this `dropout`. An estimator in scikit-learn's manner:
-        see `drop`; a `sklearn.frozen.FrozenEstimator` is taken as fitted. A PyTorch module with dropout
-        layers: it is taken as trained, and each sub-model is one mask of each dropout layer with the
-        layer's own ``p`` (`dropout` does not matter); the module is not copied, runs in evaluation mode, and
-        gives outputs of shape (n_samples,) or (n_samples, n_outputs). What is frozen or a module is not
-        trained here: all samples given to `fit` choose the weights, so give it samples not seen before.
+        The base. None: scikit-learn's MLPRegressor with 200 hidden units, trained without dropout on
+        targets of mean 0 and standard deviation 1. An estimator in scikit-learn's manner: see `drop`; a
+        `sklearn.frozen.FrozenEstimator` is taken as fitted. A PyTorch module with dropout layers: it is taken
+        as trained (with dropout, if that is wanted), and each sub-model is one mask of each dropout layer
+        with the layer's own ``p`` (`dropout` does not matter); the module is not copied, runs in evaluation
+        mode, and gives outputs of shape (n_samples,) or (n_samples, n_outputs). What is frozen or a module is
+        not trained here: all samples given to `fit` choose the weights, so give it samples not seen before.
     n_submodels : int, default=50
         Number of sub-models, the columns of the program.
     dropout : float, default=0.5
@@ -44,24 +46,25 @@ class DropoutEnsembleRegressor(RegressorMixin, BaseDropoutEnsemble):
         one input is kept. Centre the inputs, so that zero means little. "auto": "hidden" where the fitted
         base has readable layers, else "inputs".
     validation_fraction : float or None, default=0.2
-        Share of the distinct samples that is set aside to choose the weights. None: the weights are chosen on
-        the samples that trained the base, and mostly fit them too well.
+        Share of the distinct samples that is set aside to choose the weights, by scikit-learn's
+        `train_test_split`. None: the weights are chosen on the samples that trained the base, and mostly fit
+        them too well.
     ridge : float, default=0.0
         Penalty of ``|w|^2``, ``>= 0``. As the sum over samples is no mean, scale it with their number.
     sum_to_one : bool, default=False
         Whether the weights shall sum to one.
-    solver : {"auto", "nnls", "osqp", "clarabel", "cvxpy"} or str, default="auto"
-        Solver of the program; "cvxpy:NAME" for a solver of CVXPY's. "auto" is nnls, and Clarabel where that
-        stops early.
+    solver : {"auto", "nnls"}, default="auto"
+        Solver of the program, see `convexnn_solvers.solve_nonnegative`.
     tol : float, default=1e-8
-        Wanted optimality residual of the weights, for every solver; see
-        `convexnn_solvers.NonnegativeResult`.
+        Wanted optimality residual of the weights; see `convexnn_solvers.NonnegativeResult`.
     max_iter : int, default=None
         Iteration limit of the solver; None leaves its own.
     time_limit : float, default=None
-        Seconds for the training of the base, as far as it can be told (estimators with a parameter of this
-        name), of further sub-models, and for the solver, which gets at least a tenth of it. None means no
-        limit.
+        Seconds for training; None means no limit. Estimators with a parameter of this name are told;
+        scikit-learn's networks (trained by Adam, without early stopping) end before the pass over the data
+        that would take too long; no further sub-models are trained after it. One pass, or one sub-model of
+        another kind, is always trained, and the weights, a matter of milliseconds for a hundred sub-models,
+        are always chosen.
     random_state : int, RandomState, Generator or None, default=None
         For the split, the masks, and random states of the base that are None.
     n_jobs : int, default=None
@@ -110,10 +113,6 @@ class DropoutEnsembleRegressor(RegressorMixin, BaseDropoutEnsemble):
     >>> model.objective_ < 0.1 * model.uniform_objective_
     True
     """
-
-    @property
-    def _kind(self) -> Literal["classifier", "regressor"]:
-        return "regressor"
 
     def _default_base(self) -> Any:
         from sklearn.neural_network import MLPRegressor

@@ -81,10 +81,10 @@ class ConvexStackingRegressor(_ConvexStacking, StackingRegressor):
         Penalty of ``|w|^2``, ``>= 0``. As the sum over samples is no mean, scale it with their number.
     sum_to_one : bool, default=False
         Whether the weights shall sum to one.
-    solver : {"auto", "nnls", "osqp", "clarabel", "cvxpy"} or str, default="auto"
-        Solver of the program; "cvxpy:NAME" for a solver of CVXPY's.
+    solver : {"auto", "nnls"}, default="auto"
+        Solver of the program, see `convexnn_solvers.solve_nonnegative`.
     tol : float, default=1e-8
-        Wanted optimality residual of the weights, for every solver.
+        Wanted optimality residual of the weights.
     n_jobs : int, default=None
         Number of estimators fitted at the same time.
     verbose : int, default=0

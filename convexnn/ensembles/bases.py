@@ -1,4 +1,4 @@
-"""Bases of ensembles: what can be one, and how they are trained within time limits and interrupts."""
+"""Bases of ensembles: what can be one, on which samples they are trained, and how limits end that."""
 
 import math
 import warnings
@@ -19,7 +19,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from convexnn._parameters import checked_time_limit
 from convexnn._random import as_seed
-from convexnn._typing import BoolArray, FloatArray
+from convexnn._typing import BoolArray, FloatArray, IntArray
 from convexnn.ensembles.dense import is_sklearn_mlp
 from convexnn.ensembles.submodels import FeatureMaskSubModels, masked
 from convexnn.networks.torch_conversion import is_torch_module
@@ -37,6 +37,7 @@ __all__ = [
     "interrupts_raised",
     "is_frozen",
     "is_trained",
+    "validation_split",
     "was_interrupted",
 ]
 
@@ -117,6 +118,55 @@ class TrainingSet:
     def weight_option(self) -> dict[str, Any]:
         """The weights as an argument of `fit`, where there are any."""
         return {} if self.weight is None else {"sample_weight": self.weight}
+
+
+def validation_split(
+    strata: IntArray, fraction: float, rng: np.random.Generator
+) -> tuple[IntArray, IntArray]:
+    """Split samples at random into those that train the base and those that choose the weights.
+
+    Parameters
+    ----------
+    strata : ndarray of shape (n_samples,)
+        Class indices ``0, 1, ...``; zeros for regression. Those of one sample train.
+    fraction : float
+        Share of the other strata that is set aside, in (0, 1); at least one sample for each of them and at
+        most so that as many are left.
+    rng : Generator
+
+    Returns
+    -------
+    training, validation : ndarray of int
+        Ascending indices, neither empty.
+
+    Raises
+    ------
+    ValueError
+        If no sample can be set aside, or a stratum would have none to train on.
+    """
+    from sklearn.model_selection import train_test_split
+
+    sizes = np.bincount(strata)
+    divided = np.flatnonzero(sizes[strata] > 1)
+    if divided.size == 0:
+        raise ValueError(
+            f"validation_fraction={fraction!r} sets samples aside to choose weights, and each class keeps at "
+            f"least one to train on. Got n_samples = {len(strata)} distinct samples of {len(sizes)} classes; "
+            "give more samples, or validation_fraction=None to choose weights on the training samples."
+        )
+    fewest = np.count_nonzero(sizes > 1)
+    n_chosen = np.clip(math.ceil(fraction * len(divided)), fewest, len(divided) - fewest)
+    _, validation = train_test_split(
+        divided, test_size=int(n_chosen), stratify=strata[divided], random_state=as_seed(rng)
+    )
+    training = np.setdiff1d(np.arange(len(strata)), validation)
+    n_lost = len(np.setdiff1d(strata, strata[training]))
+    if n_lost:
+        raise ValueError(
+            f"validation_fraction={fraction!r} leaves no sample of {n_lost} of the classes to train on. "
+            "Give a smaller one, or more samples of the rare classes."
+        )
+    return training, np.sort(validation)
 
 
 Fit: TypeAlias = Callable[[Any, TrainingSet, int, float], Any]

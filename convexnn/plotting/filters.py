@@ -12,8 +12,9 @@ from convexnn.networks.neurons import layer_norms
 
 __all__ = ["FilterDisplay"]
 
-_SIDE = 1.6
-"""Inches of figure per filter."""
+_INCHES_PER_FILTER = 1.6
+"""Side of its square in a new figure: eight in a row are a wide screen, and titles are legible."""
+_INCHES_OF_TITLE = 0.2
 
 
 class FilterDisplay:
@@ -234,7 +235,7 @@ def _grid(pyplot: Any, ax: Any, n: int, n_columns: int) -> Any:
     columns = min(n, n_columns)
     rows = math.ceil(n / columns)
     if ax is None:
-        size = (_SIDE * columns, (_SIDE + 0.2) * rows)
+        size = (_INCHES_PER_FILTER * columns, (_INCHES_PER_FILTER + _INCHES_OF_TITLE) * rows)
         figure = pyplot.figure(figsize=size, layout="constrained")
         cells = figure.add_gridspec(rows, columns)
     else:

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from convexnn.ensembles._base import validation_split
+from convexnn.ensembles.bases import validation_split
 from convexnn.ensembles.submodels import draw_masks
 
 SEEDS = st.integers(0, 2**32 - 1)
