@@ -7,7 +7,7 @@ from numpy.typing import ArrayLike, NDArray
 from sklearn.base import ClassifierMixin
 
 from convexnn._typing import FloatArray, IntArray
-from convexnn.ensembles._base import HIDDEN_UNITS, BaseDropoutEnsemble, checked_inputs
+from convexnn.ensembles._base import DEFAULT_BASE, BaseDropoutEnsemble, checked_inputs
 from convexnn.ensembles.bases import is_frozen
 from convexnn.ensembles.weights import normalised, one_hot, shares
 from convexnn.labels import check_class_weights, check_several_classes, checked_labels, predicted_classes
@@ -72,7 +72,7 @@ validation_indices_, n_iter_, n_features_in_, feature_names_in_
     def _default_base(self) -> Any:
         from sklearn.neural_network import MLPClassifier
 
-        return MLPClassifier(HIDDEN_UNITS)
+        return MLPClassifier(**DEFAULT_BASE)
 
     def _validated(self, X: ArrayLike, y: ArrayLike) -> tuple[NDArray[Any], FloatArray]:
         inputs, y = checked_inputs(self, X, y=y)

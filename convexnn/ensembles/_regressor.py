@@ -7,7 +7,7 @@ from numpy.typing import ArrayLike, NDArray
 from sklearn.base import RegressorMixin
 
 from convexnn._typing import FloatArray, IntArray
-from convexnn.ensembles._base import HIDDEN_UNITS, BaseDropoutEnsemble, checked_inputs
+from convexnn.ensembles._base import DEFAULT_BASE, BaseDropoutEnsemble, checked_inputs
 from convexnn.ensembles.bases import Fit, fit_base, fit_standardised
 
 __all__ = ["DropoutEnsembleRegressor"]
@@ -117,7 +117,7 @@ class DropoutEnsembleRegressor(RegressorMixin, BaseDropoutEnsemble):
     def _default_base(self) -> Any:
         from sklearn.neural_network import MLPRegressor
 
-        return MLPRegressor(hidden_layer_sizes=HIDDEN_UNITS)
+        return MLPRegressor(**DEFAULT_BASE)
 
     def _fitting(self) -> Fit:
         return fit_standardised if self.estimator is None else fit_base

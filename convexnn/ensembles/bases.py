@@ -197,14 +197,17 @@ def fit_base(estimator: Any, data: TrainingSet, seed: int, seconds: float) -> An
 
 
 def _fit_by_passes(model: Any, data: TrainingSet, seconds: float) -> Any:
-    """Train a network of scikit-learn's as its `fit` does, but end before a pass that would take too long."""
+    """Train a network of scikit-learn's pass by pass, as its `fit` does up to the order of the samples.
+
+    No pass begins that, as long as the one before, would end after `seconds`.
+    """
     given = model.random_state
     # With an integer every pass would draw the same order of the samples.
     model.set_params(random_state=check_random_state(given))
     options = data.weight_option
     if is_classifier(model):
         options["classes"] = np.unique(data.y)
-    start, complaint = perf_counter(), f"after max_iter={model.max_iter}"
+    start, complaint = perf_counter(), f"at max_iter={model.max_iter}"
     for n_passes in range(model.max_iter):
         before = perf_counter()
         model.partial_fit(data.X, data.y, **options)
