@@ -248,8 +248,8 @@ PyTorch or without by scikit-learn (mnist and cifar: with the same settings by a
 this package once); "base on all" has seen the last fifth too. Sub-models: random subsets of its hidden units
 ("masks": the share left out). Weights: least squares on the remaining fifth; "objective over uniform's" is
 there. Test accuracies in percent, mean ± standard deviation over the seeds, of 100 sub-models; p of a paired
-t-test over seeds, not corrected for the number of rows. A seed is a split, an initial network and the masks (MNIST and
-CIFAR: the test set is the same for all).
+t-test over seeds, not corrected for the number of rows. A seed is a split, an initial network and the masks
+(MNIST and CIFAR: the test set is the same for all).
 
 {table()}
 

@@ -79,7 +79,8 @@ class DropoutEnsembleRegressor(RegressorMixin, BaseDropoutEnsemble):
     submodels_ : object
         The sub-models: ``len(submodels_)`` and ``submodels_.outputs(X)``.
     estimator_ : object
-        The fitted base, or the module; None where every sub-model was trained anew.
+        The fitted base, or the module; None where every sub-model was trained anew. A default base predicts
+        in the units of y; its losses and `alpha` are those of the standardised targets.
     objective_ : float
         The minimum.
     uniform_objective_ : float
