@@ -1,6 +1,5 @@
 """What the two dropout ensembles share: sub-models are drawn, then weights chosen by a convex program."""
 
-import warnings
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, replace
 from typing import Any, Literal
@@ -8,7 +7,6 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from sklearn.base import BaseEstimator, is_classifier
-from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils.validation import check_is_fitted, has_fit_parameter, validate_data
 
 from convexnn._parameters import checked_count, checked_rate, checked_real
@@ -36,7 +34,7 @@ from convexnn.ensembles.submodels import (
     stacked_outputs,
 )
 from convexnn.ensembles.torch_modules import TorchSubModels, draw_seeds
-from convexnn.ensembles.weights import CombinationSettings, complaint_of
+from convexnn.ensembles.weights import CombinationSettings, choose_weights
 from convexnn.networks.torch_conversion import is_torch_module
 from convexnn.programs.samples import check_sample_weight, merge_samples
 from convexnn_solvers import NonnegativeProgram, NonnegativeResult
@@ -169,23 +167,10 @@ class BaseDropoutEnsemble(BaseEstimator, ABC):
         chosen = samples[validation]
         wanted = self._wanted(chosen.targets)
         program = reduced_program(submodels, chosen.X, wanted, chosen.weight, settings)
-        result = settings.solve(program)
-        self.submodels_, self.estimator_ = submodels, fitted
+        choose_weights(self, program, settings)
+        self.submodels_, self.estimator_, self.program_ = submodels, fitted, program
         self.validation_indices_ = np.flatnonzero(np.isin(samples.group, validation))
-        self._set_weights(program, result)
-
-    def _set_weights(self, program: NonnegativeProgram, result: NonnegativeResult) -> None:
-        """Set the attributes that come from the weights, and say if these are not optimal."""
-        self.program_ = program
-        self.result_ = result
-        self.weights_ = result.weights
-        self.objective_ = result.objective
-        self.uniform_objective_ = program.objective(program.uniform())
-        self.n_active_ = result.n_active
-        self.n_iter_ = max(1, result.n_iter)
-        complaint = complaint_of(result, self.tol)
-        if complaint:
-            warnings.warn(complaint, ConvergenceWarning, stacklevel=4)
+        self.n_active_, self.n_iter_ = self.result_.n_active, max(1, self.result_.n_iter)
 
     def _check_parameters(self) -> None:
         """Raise for parameters without a meaning; those of the solver are checked by it."""

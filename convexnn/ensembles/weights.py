@@ -1,10 +1,12 @@
 """The least-squares program of a convex combination's weights, and what is done with its solution."""
 
+import warnings
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
+from sklearn.exceptions import ConvergenceWarning
 
 from convexnn._parameters import checked_flag
 from convexnn._typing import FloatArray
@@ -12,8 +14,8 @@ from convexnn_solvers import NonnegativeProgram, NonnegativeResult, solve_nonneg
 
 __all__ = [
     "CombinationSettings",
+    "choose_weights",
     "combination_program",
-    "complaint_of",
     "normalised",
     "one_hot",
     "shares",
@@ -97,14 +99,26 @@ def combination_program(
     )
 
 
-def complaint_of(result: NonnegativeResult, tol: float) -> str:
-    """Say that weights are not optimal to the tolerance, and what to try; empty if they are."""
-    if result.converged:
-        return ""
-    return (
-        f"The optimality residual of the weights is {result.optimality:.2g}, above tol={tol:.2g} "
-        f"({result.status.name}). {result.status.value} [{result.message}]"
-    )
+def choose_weights(estimator: Any, program: NonnegativeProgram, settings: CombinationSettings) -> None:
+    """Solve for the weights and set the attributes of a fitted estimator that come from them.
+
+    Warns
+    -----
+    ConvergenceWarning
+        If they are not optimal to the tolerance.
+    """
+    result = settings.solve(program)
+    estimator.result_ = result
+    estimator.weights_ = result.weights
+    estimator.objective_ = result.objective
+    estimator.uniform_objective_ = program.objective(program.uniform())
+    if not result.converged:
+        warnings.warn(
+            f"The optimality residual of the weights is {result.optimality:.2g}, above "
+            f"tol={settings.tol:.2g} ({result.status.name}). {result.status.value} [{result.message}]",
+            ConvergenceWarning,
+            stacklevel=4,
+        )
 
 
 def one_hot(indices: NDArray[np.intp], n_classes: int) -> FloatArray:
