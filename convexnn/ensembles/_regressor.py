@@ -60,11 +60,10 @@ class DropoutEnsembleRegressor(RegressorMixin, BaseDropoutEnsemble):
     max_iter : int, default=None
         Iteration limit of the solver; None leaves its own.
     time_limit : float, default=None
-        Seconds for training; None means no limit. Estimators with a parameter of this name are told;
-        scikit-learn's networks (trained by Adam, without early stopping) end before the pass over the data
-        that would take too long; no further sub-models are trained after it. One pass, or one sub-model of
-        another kind, is always trained, and the weights, a matter of milliseconds for a hundred sub-models,
-        are always chosen.
+        Seconds, of which a tenth is kept for the weights; None means no limit. Estimators with a parameter of
+        this name are told; scikit-learn's networks (trained by Adam, without early stopping) end within a
+        pass over the data; no further sub-models are trained after it. One sub-model is always trained, and
+        weights are always chosen.
     random_state : int, RandomState, Generator or None, default=None
         For the split, the masks, and random states of the base that are None.
     n_jobs : int, default=None

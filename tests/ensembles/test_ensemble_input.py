@@ -86,7 +86,7 @@ def test_weights_are_chosen_though_training_used_up_the_time(monkeypatch):
     monkeypatch.setattr(bases, "perf_counter", lambda: float(next(seconds)))
     X, y = regression(0)
     model = DropoutEnsembleRegressor(MLPRegressor(max_iter=5), 10, time_limit=600.0, random_state=0)
-    with pytest.warns(ConvergenceWarning, match="ended at the time limit, after 1 passes"):
+    with pytest.warns(ConvergenceWarning, match="ended at the time limit, after 1 whole passes"):
         model.fit(X, y)
     assert len(model.weights_) == 10
     assert model.result_.converged

@@ -73,7 +73,7 @@ def test_repeated_samples_are_weighted_ones(seed):
     np.testing.assert_allclose(weighted.predict(X), listed.predict(X), rtol=1e-6, atol=1e-6)
 
 
-# The clock between passes
+# The clock within training
 
 
 @pytest.mark.parametrize("weighted", [False, True])
@@ -114,22 +114,44 @@ def test_training_in_batches_ends_where_scikit_learn_would_end_it(patience, seed
         assert (count > patience) == (number == model.n_iter_)
 
 
-@pytest.mark.parametrize(("limit", "n_passes"), [(0.1, 1), (3.5, 3), (4.0, 4)])
-def test_no_pass_begins_that_would_end_after_the_limit(monkeypatch, limit, n_passes):
-    now = [0.0]
+@pytest.mark.parametrize(("limit", "n_passes"), [(0.1, 0), (1.9, 0), (3.0, 1), (8.5, 3)])
+def test_the_clock_is_looked_at_between_the_parts_of_a_pass(monkeypatch, limit, n_passes):
+    now, seen = [0.0], []
     train = MLPRegressor.partial_fit
 
-    def slow(self, *arguments, **options):
+    def slow(self, X, y):
         now[0] += 1.0
-        return train(self, *arguments, **options)
+        seen.append(len(X))
+        return train(self, X, y)
 
     monkeypatch.setattr(MLPRegressor, "partial_fit", slow)
     monkeypatch.setattr("convexnn.ensembles.bases.perf_counter", lambda: now[0])
-    model = DropoutEnsembleRegressor(MLPRegressor(), 4, time_limit=limit, random_state=0)
-    with pytest.warns(ConvergenceWarning, match=f"ended at the time limit, after {n_passes} passes"):
-        model.fit(*regression(0))
-    assert model.estimator_.n_iter_ == n_passes
-    assert len(model.weights_) == 4
+    # Of 70 samples ten batches of 3 are a part, so that there are three in a pass.
+    data = TrainingSet(*regression(0, n=70), None)
+    with pytest.warns(ConvergenceWarning, match=f"at the time limit, after {n_passes} whole passes"):
+        model = fit_base(MLPRegressor(batch_size=3), data, 0, limit)
+    assert len(seen) == np.ceil(limit)
+    assert set(seen) <= {23, 24}
+    assert model.n_iter_ == len(model.loss_curve_) == n_passes
+    assert model.predict(data.X).shape == (70,)
+
+
+def test_every_pass_sees_every_sample_once_in_another_order(monkeypatch):
+    seen = []
+    train = MLPClassifier.partial_fit
+
+    def recorded(self, X, y, sample_weight, classes):
+        seen.append(np.column_stack([X, sample_weight]))
+        return train(self, X, y, sample_weight, classes)
+
+    monkeypatch.setattr(MLPClassifier, "partial_fit", recorded)
+    X, y = classification(0)
+    weight = np.arange(1.0, 91.0)
+    fit_base(MLPClassifier(5, batch_size=4, max_iter=2), TrainingSet(X, y, weight), 0, 1e9)
+    first, second = np.vstack(seen[:3]), np.vstack(seen[3:])
+    assert not np.array_equal(first, second)
+    for one in (first, second):
+        np.testing.assert_array_equal(one[np.argsort(one[:, -1])], np.column_stack([X, weight]))
 
 
 # Ctrl-C
