@@ -8,6 +8,7 @@ from copy import deepcopy
 import numpy as np
 from numpy.typing import ArrayLike
 
+from convexnn._random import as_generator
 from convexnn._typing import FloatArray, IntArray, RandomState, WordArray
 from convexnn.exceptions import PatternCountWarning
 from convexnn.patterns._bits import interleaved, match_rows, unique_rows
@@ -16,7 +17,7 @@ from convexnn.patterns.count import count_patterns
 from convexnn.patterns.enumerate import all_cells
 from convexnn.patterns.pattern_set import PatternSet
 from convexnn.patterns.stream import found
-from convexnn.patterns.witnesses import ResolutionError, ScaledData, as_generator, check_data, into_interior
+from convexnn.patterns.witnesses import ResolutionError, ScaledData, check_data, into_interior
 
 __all__ = ["sample_patterns"]
 

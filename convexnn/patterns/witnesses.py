@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from convexnn._typing import BoolArray, FloatArray, IntArray, RandomState, WordArray
+from convexnn._typing import BoolArray, FloatArray, IntArray, WordArray
 from convexnn.patterns._bits import pack_bits, pack_signs
 
 _BLOCK = 1 << 16  # entries of X U' held at a time; they should stay in cache
@@ -19,14 +19,6 @@ _EPS = float(np.finfo(np.float64).eps)
 
 class ResolutionError(RuntimeError):
     """Rows of X are so nearly dependent that float64 does not resolve the cells."""
-
-
-def as_generator(random_state: RandomState) -> np.random.Generator:
-    """Return a NumPy Generator; a legacy RandomState seeds one by four of its draws."""
-    if isinstance(random_state, np.random.RandomState):
-        seeds = random_state.randint(0, 2**31 - 1, size=4)
-        return np.random.default_rng([int(seed) for seed in seeds])
-    return np.random.default_rng(random_state)
 
 
 def check_data(X: FloatArray) -> FloatArray:

@@ -7,9 +7,9 @@ on their price from many starts, and their patterns join. The answer is never wo
 
 import numpy as np
 
+from convexnn._random import as_generator
 from convexnn._typing import FloatArray
 from convexnn.networks import Network
-from convexnn.patterns.witnesses import as_generator
 from convexnn.problem import Problem
 from convexnn.programs import neurons_from_blocks
 from convexnn.programs.restricted import RestrictedProgram

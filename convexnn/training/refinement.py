@@ -106,7 +106,7 @@ def refine(
     try:
         if problem.kind.pooling == "weighted":
             limited = training if training.limited else Clock(_WEIGHTED_SECONDS)
-            fit = train(problem, options.under(limited), limited, network if network.n_neurons else None)
+            fit = train(problem, options, limited, network if network.n_neurons else None)
             ask(fit.result.dual_point)
         else:
             search = CertifiedSearch(problem, ask, attained, tol)

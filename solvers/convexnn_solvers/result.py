@@ -64,7 +64,7 @@ class Outcome:
         return self.status is Status.CONVERGED
 
     def __getstate__(self) -> dict[str, Any]:
-        """Return the fields with the status by its name: readers of safe file formats make no enumerations."""
+        """Return the fields, the status by name: readers of safe file formats make no enumerations."""
         return self.__dict__ | {"status": self.status.name}
 
     def __setstate__(self, state: dict[str, Any]) -> None:

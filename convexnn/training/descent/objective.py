@@ -234,7 +234,7 @@ class Objective:
         spreads = np.where(spreads > 0, np.maximum(spreads, least), 1.0)
         drawn = rng.standard_normal((n_directions, len(spreads))) / spreads
         if self.constant is not None:
-            # The shortest change that moves answers at the centre: neurons of small norm are the ones that pay.
+            # The shortest change that moves answers at the centre: neurons of small norm pay.
             answers = rng.standard_normal(n_directions) - drawn @ self._centre
             drawn += answers[:, None] * (self._centre / float(self._centre @ self._centre))
         return drawn
@@ -245,7 +245,7 @@ class Objective:
         return np.asarray(np.sqrt(np.sum((self.rows - self._centre) ** 2, axis=1) + self._unit**2))
 
     def extents(self, weights: FloatArray) -> FloatArray:
-        """Norms of weights (m, d) with the bias taken at the centre, which offsets of the data leave alone."""
+        """Norms of weights (m, d) with the bias taken at the centre: offsets leave them alone."""
         if self.constant is None:
             return np.asarray(np.linalg.norm(weights, axis=1))
         along = weights @ self.constant / float(self.constant @ self.constant)

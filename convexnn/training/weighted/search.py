@@ -22,9 +22,9 @@ from dataclasses import replace
 
 import numpy as np
 
+from convexnn._random import as_generator
 from convexnn._typing import FloatArray
 from convexnn.networks import ConvNetwork, Network
-from convexnn.patterns.witnesses import as_generator
 from convexnn.problem import Problem, assemble_network, network_weights
 from convexnn.training.fit import Fit
 from convexnn.training.options import TrainingOptions
