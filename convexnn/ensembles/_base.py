@@ -9,11 +9,11 @@ from numpy.typing import ArrayLike, NDArray
 from sklearn.base import BaseEstimator, is_classifier
 from sklearn.utils.validation import check_is_fitted, has_fit_parameter, validate_data
 
-from convexnn._parameters import checked_count, checked_rate, checked_real
+from convexnn._parameters import checked_count, checked_rate, checked_real, checked_time_limit
 from convexnn._random import as_seed
 from convexnn._typing import FloatArray, IntArray, RandomState
 from convexnn.ensembles.bases import (
-    Clock,
+    NO_TIME,
     Fit,
     TrainingSet,
     check_base,
@@ -37,11 +37,14 @@ from convexnn.ensembles.torch_modules import TorchSubModels, draw_seeds
 from convexnn.ensembles.weights import CombinationSettings, choose_weights
 from convexnn.networks.torch_conversion import is_torch_module
 from convexnn.problem import check_sample_weight, merge_samples
-from convexnn_solvers import NonnegativeProgram, NonnegativeResult
+from convexnn_solvers import Clock, NonnegativeProgram, NonnegativeResult
 
 __all__ = ["DEFAULT_BASE", "BaseDropoutEnsemble", "checked_inputs"]
 
 Drop = Literal["auto", "hidden", "inputs"]
+
+# Of a limit of time; the rest is for predictions of the sub-models and for their weights.
+_TRAINING_SHARE = 0.9
 
 DEFAULT_BASE = {"hidden_layer_sizes": 200, "max_iter": 1000, "tol": 1e-3}
 """Of scikit-learn's networks: sub-models at dropout 1/2 keep its usual 100 units, and training settles.
@@ -148,8 +151,8 @@ class BaseDropoutEnsemble(BaseEstimator, ABC):
 
     def _fit(self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None) -> None:
         """Draw sub-models, choose their weights and set the fitted attributes."""
-        clock = Clock(self.time_limit)
         self._check_parameters()
+        training_clock = Clock(self.time_limit).share(_TRAINING_SHARE)
         settings = CombinationSettings.of(self)
         settings.check()
         base = self._default_base() if self.estimator is None else self.estimator
@@ -161,9 +164,9 @@ class BaseDropoutEnsemble(BaseEstimator, ABC):
         split_seed, base_seed, mask_seed = np.random.SeedSequence(as_seed(self.random_state)).spawn(3)
         training, validation = self._split(base, samples, np.random.default_rng(split_seed))
         mask_rng = np.random.default_rng(mask_seed)
-        submodels, fitted = self._draw(base, samples[training], base_seed, mask_rng, clock)
+        submodels, fitted = self._draw(base, samples[training], base_seed, mask_rng, training_clock)
         if self.verbose:
-            print(f"[{type(self).__name__}] {len(submodels)} sub-models after {clock.spent:.1f} s")
+            print(f"[{type(self).__name__}] {len(submodels)} sub-models after {training_clock.elapsed:.1f} s")
         chosen = samples[validation]
         wanted = self._wanted(chosen.targets)
         program = reduced_program(submodels, chosen.X, wanted, chosen.weight, settings)
@@ -176,6 +179,7 @@ class BaseDropoutEnsemble(BaseEstimator, ABC):
         """Raise for parameters without a meaning; those of the solver are checked by it."""
         checked_count("n_submodels", self.n_submodels)
         checked_rate("dropout", self.dropout)
+        checked_time_limit(self.time_limit)
         if self.drop not in ("auto", "hidden", "inputs"):
             raise ValueError(f"drop must be 'auto', 'hidden' or 'inputs'. Got {self.drop!r} instead.")
         fraction = self.validation_fraction
@@ -228,7 +232,7 @@ class BaseDropoutEnsemble(BaseEstimator, ABC):
         seeds = base_seed.generate_state(m + 1).tolist()
         fit = self._fitting()
         if self.drop != "inputs":
-            model = base if frozen else fit(base, data, seeds[0], clock.left)
+            model = base if frozen else fit(base, data, seeds[0], clock.left or NO_TIME)
             if self.drop == "hidden" or is_dense(model):
                 return DenseSubModels.draw(model, m, self.dropout, rng), model
             if was_interrupted(model):

@@ -16,16 +16,15 @@ from sklearn.frozen import FrozenEstimator
 from sklearn.utils.parallel import Parallel, delayed
 from sklearn.utils.validation import check_is_fitted
 
-from convexnn._parameters import checked_time_limit
 from convexnn._random import as_seed
 from convexnn._typing import BoolArray, FloatArray, IntArray
 from convexnn.ensembles.dense import is_sklearn_mlp
 from convexnn.ensembles.submodels import FeatureMaskSubModels, masked
 from convexnn.networks.torch_conversion import is_torch_module
-from convexnn_solvers import Status
+from convexnn_solvers import Clock, Status
 
 __all__ = [
-    "Clock",
+    "NO_TIME",
     "Fit",
     "TrainingSet",
     "check_base",
@@ -40,11 +39,11 @@ __all__ = [
     "was_interrupted",
 ]
 
+# Seconds that are left when none are: estimators want a positive limit.
+NO_TIME = math.ulp(1.0)
+
 _BATCHES_PER_PART = 10
 """Between looks at the clock; a part takes a tenth of a second for 200 units and 3000 features."""
-
-_SHARE_OF_TRAINING = 0.9
-"""Of a time limit; the rest is for predictions of the sub-models and for their weights."""
 
 
 def is_frozen(estimator: Any) -> bool:
@@ -91,29 +90,6 @@ def check_base(base: Any, drop: str, kind: Literal["classifier", "regressor"]) -
             f"The base must have predict_proba, since class probabilities are combined. Got {name} without; "
             "try its option for probabilities, or sklearn.calibration.CalibratedClassifierCV."
         )
-
-
-class Clock:
-    """Time limit of a fit in seconds, infinite for None; nine tenths of it are for training."""
-
-    def __init__(self, time_limit: float | None) -> None:
-        self.limit = checked_time_limit(time_limit)
-        self._start = perf_counter()
-
-    @property
-    def spent(self) -> float:
-        """Seconds since the start."""
-        return perf_counter() - self._start
-
-    @property
-    def left(self) -> float:
-        """Seconds that are left for training, never zero, since estimators want a positive limit."""
-        return max(_SHARE_OF_TRAINING * self.limit - self.spent, math.ulp(1.0))
-
-    @property
-    def expired(self) -> bool:
-        """Whether nothing is left for training."""
-        return self.spent >= _SHARE_OF_TRAINING * self.limit
 
 
 @dataclass(frozen=True, eq=False)
@@ -303,7 +279,7 @@ def fit_masked(
         If some were not fitted.
     """
     jobs = (
-        delayed(_fit_one)(fit, estimator, data, mask, seed, clock.left)
+        delayed(_fit_one)(fit, estimator, data, mask, seed, clock.left or NO_TIME)
         for mask, seed in zip(masks, seeds, strict=True)
     )
     results: Generator[Any] = Parallel(n_jobs=n_jobs, return_as="generator")(jobs)
@@ -313,7 +289,7 @@ def fit_masked(
         for model in results:
             models.append(model)
             if clock.expired:
-                reason = f"time_limit={clock.limit:g} was reached"
+                reason = "the time limit was reached"
                 break
     except KeyboardInterrupt:
         if not models:
