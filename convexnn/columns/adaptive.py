@@ -21,7 +21,7 @@ from convexnn._typing import FloatArray, RandomState
 from convexnn.columns.ascent import Candidates, best_candidates
 from convexnn.columns.descent import Descent
 from convexnn.columns.objective import Neurons, Objective, merged, random_neurons
-from convexnn.columns.rounded_losses import without_kinks
+from convexnn.losses import without_kinks
 from convexnn.networks import Network
 from convexnn.patterns import PatternSet
 from convexnn.pricing.hidden_layer import HiddenLayer

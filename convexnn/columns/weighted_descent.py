@@ -19,9 +19,9 @@ import numpy as np
 from scipy.optimize import OptimizeResult, minimize
 
 from convexnn._typing import FloatArray
-from convexnn.columns.rounded_losses import without_kinks
 from convexnn.columns.weighted_kinks import kink_subspace
 from convexnn.columns.weighted_network import WeightedNeurons, WeightedProblem
+from convexnn.losses import without_kinks
 
 __all__ = ["is_better", "slide"]
 
