@@ -163,7 +163,7 @@ def checked_alphas(alphas: Any, eps: Any) -> int | FloatArray:
 
 def check_attained(alphas: int | FloatArray, loss: Loss) -> None:
     """Raise ValueError before a path is begun whose last point has no minimum."""
-    if not isinstance(alphas, int) and alphas[-1] == 0 and loss.name in {"log_loss", "softmax"}:
+    if not isinstance(alphas, int) and alphas[-1] == 0 and not loss.attains_minimum:
         raise ValueError(
             f"alphas must be positive with loss={loss.name!r}, which has no minimum at alpha=0 when the "
             "classes can be separated. Got 0 among them."

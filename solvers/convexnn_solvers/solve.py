@@ -72,7 +72,7 @@ def solve(
         If the solver does not take this loss or an option.
     ValueError
         If an option has a value without a meaning, or ``alpha = 0`` with a loss whose minimum need not
-        be attained (log_loss, softmax).
+        be attained, as that of the logistic ones.
     """
     clock = Clock.of(time_limit)
     began = clock.elapsed
@@ -84,7 +84,7 @@ def solve(
     names = automatic(program) if solver == "auto" else [solver]
     backends = [get_backend(name) for name in names]
     backends[0].check(program, options)
-    if program.alpha == 0 and program.loss.name in {"log_loss", "softmax"}:
+    if program.alpha == 0 and not program.loss.attains_minimum:
         raise ValueError(
             "alpha=0 with the logistic loss has no minimum when the classes can be separated. "
             "Got alpha=0; give a positive alpha."

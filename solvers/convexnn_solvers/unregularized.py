@@ -108,7 +108,7 @@ def interpolated(
             change: FloatArray, design: Design = design, shape: tuple[int, ...] = shape
         ) -> FloatArray:
             outputs: FloatArray = design.forward(change[:-1].reshape(shape))[:, 0]
-            return outputs + program.fit_intercept * change[-1]
+            return outputs + float(program.fit_intercept * change[-1])
 
         def adjoint(dual: FloatArray, design: Design = design) -> FloatArray:
             sums: FloatArray = np.append(design.adjoint(dual[:, None]), program.fit_intercept * dual.sum())

@@ -19,7 +19,13 @@ def test_the_plugin_trains_like_the_native_solver(activation):
     rng = np.random.default_rng(0)
     X = rng.normal(size=(30, 3))
     y = np.abs(X[:, 0]) - X[:, 1]
-    options = {"alpha": 0.5, "patterns": 15, "activation": activation, "fit_intercept": False, "random_state": 0}
+    options = {
+        "alpha": 0.5,
+        "patterns": 15,
+        "activation": activation,
+        "fit_intercept": False,
+        "random_state": 0,
+    }
     native = ConvexMLPRegressor(tol=1e-6, **options).fit(X, y)
     model = ConvexMLPRegressor(tol=1e-4, solver="fista", **options).fit(X, y)
     assert model.result_.solver == "fista"

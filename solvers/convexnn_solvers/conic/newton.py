@@ -98,7 +98,6 @@ def _model(program: ConvexProgram, point: _Point) -> QuadraticModel:
         center=outputs,
         slope=program.loss.gradient(outputs, targets, weight),
         curvature=curvature,
-        shift_invariant=program.loss.name == "softmax",
     )
 
 

@@ -39,7 +39,7 @@ class MultiplierMethod:
     Parameters
     ----------
     program : SpectralProgram
-        With one of the `KINKED_LOSSES`.
+        With a loss whose only kink is at the target.
     options : SolveOptions
     """
 
