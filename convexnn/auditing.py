@@ -21,7 +21,6 @@ from convexnn.columns.convolution import train_convolution
 from convexnn.losses import Loss, get_loss
 from convexnn.networks import ConvNetwork, Network
 from convexnn.patterns import PatternSet
-from convexnn.patterns.witnesses import ResolutionError
 from convexnn.programs import check_bias, layer_program, network_weights
 from convexnn.programs.samples import Samples, check_sample_weight, merge_samples
 from convexnn.programs.training import NetworkKind, TrainingData
@@ -340,10 +339,7 @@ class _Frame:
         if self.problem.hidden_bias == "free":
             slopes = neurons[:, :-1]
             neurons = np.column_stack([self.scale * slopes, neurons[:, -1] + slopes @ self.centre[:-1]])
-        try:
-            found = self.layer.patterns(neurons)
-        except ResolutionError:  # nothing can be trained on cells that float64 does not resolve
-            return patterns
+        found = self.layer.patterns(neurons)
         return found if patterns is None else patterns.union(found)
 
     def trained(self, patterns: PatternSet | None, tol: float, deadline: float) -> SolveResult | None:

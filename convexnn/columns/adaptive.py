@@ -24,7 +24,6 @@ from convexnn.columns.objective import Neurons, Objective, merged, random_neuron
 from convexnn.columns.rounded_losses import without_kinks
 from convexnn.networks import Network
 from convexnn.patterns import PatternSet
-from convexnn.pricing.hidden_layer import HiddenLayer
 from convexnn.programs import blocks_from_weights, network_weights
 from convexnn.programs.pattern_choice import PatternChoice
 from convexnn.programs.restricted import RestrictedPrograms
@@ -261,9 +260,9 @@ class _Search:
         """Return the program over the patterns of descent and previous network, from the better one."""
         known = [self.objective.empty()]
         if self.descent is not None:
-            known.append(_resolved(self.objective.layer, merged(self.objective, self.descent.best)))
+            known.append(merged(self.objective, self.descent.best))
         if previous is not None:
-            known.append(_resolved(self.objective.layer, previous))
+            known.append(previous)
         weights = np.vstack([neurons.weights for neurons in known])
         if not len(weights):
             weights = np.ones((1, self.objective.rows.shape[1]))
@@ -367,14 +366,8 @@ class _Search:
 
     def _with_candidates(self, task: _Round, result: SolveResult, candidates: Candidates) -> _Round:
         """Drop patterns that are not used, add those of the candidates, and start from the result."""
-        entering = _resolved(self.objective.layer, candidates.neurons)
-        patterns, start = self.programs.grown(task.program, result, entering.weights)
+        patterns, start = self.programs.grown(task.program, result, candidates.neurons.weights)
         return _Round(patterns, self.programs.program(patterns), start)
-
-
-def _resolved(layer: HiddenLayer, neurons: Neurons) -> Neurons:
-    """Drop neurons next to cells thinner than float64 resolves."""
-    return neurons.take(layer.resolved(neurons.weights))
 
 
 def _fall(values: list[float], n_rounds: int) -> float:

@@ -287,14 +287,11 @@ def _weighted(
 
 
 def _patterns(data: TrainingData, kind: NetworkKind, filters: FloatArray) -> PatternSet:
-    """Patterns of filters (m, d), without those next to cells that float64 does not resolve."""
+    """Patterns of filters (m, d)."""
+    if len(filters):
+        return kind.layer(data.X).patterns(filters)
     n_rows = len(data.X) * kind.positions
-    none = PatternSet(pack_bits(np.zeros((0, n_rows), dtype=np.bool_)), np.empty((0, _width(kind))), n_rows)
-    if not len(filters):
-        return none
-    layer = kind.layer(data.X)
-    kept = layer.resolved(filters)
-    return layer.patterns(filters[kept]) if kept.any() else none
+    return PatternSet(pack_bits(np.zeros((0, n_rows), dtype=np.bool_)), np.empty((0, _width(kind))), n_rows)
 
 
 def _width(kind: NetworkKind) -> int:

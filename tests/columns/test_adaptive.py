@@ -257,23 +257,6 @@ def test_an_iteration_limit_is_reported() -> None:
     check(fit, data, 0.05)
 
 
-def test_neurons_beside_unresolved_cells_are_dropped(monkeypatch: pytest.MonkeyPatch) -> None:
-    data, calls = draw_data(13, n=40, d=3), []
-    real = adaptive.PatternSet.from_weights
-
-    def thin(X: FloatArray, weights: FloatArray) -> Any:
-        calls.append(len(weights))
-        if len(weights) and weights[:, 0].max() > 0:
-            raise RuntimeError("thinner than float64 resolves")
-        return real(X, weights)
-
-    monkeypatch.setattr(adaptive.PatternSet, "from_weights", staticmethod(thin))
-    fit = adapt(data, kind_of(), alpha=0.5, random_state=0, time_limit=20.0)
-    assert (fit.problem.program.design.patterns.generators[:, 0] <= 0).all()
-    assert 1 in calls
-    check(fit, data, 0.5)
-
-
 def test_gated_networks_are_refused() -> None:
     kind = NetworkKind(get_activation("gated_relu"), "auto", "penalized", True)
     with pytest.raises(ValueError, match="gates are fixed"):
