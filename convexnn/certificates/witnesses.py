@@ -6,12 +6,14 @@ from scipy.optimize import minimize_scalar
 from convexnn._typing import FloatArray
 from convexnn.certificates.certificate import Witness
 from convexnn.certificates.problem import CertificationProblem
+from convexnn.losses import Softmax
 from convexnn.networks import Network
 
 __all__ = ["find_witness", "gains", "local_neurons"]
 
 _MOST_TRIED = 12
 _N_STARTS = 48
+_EPS = float(np.finfo(np.float64).eps)
 
 
 def find_witness(
@@ -35,9 +37,10 @@ def find_witness(
     Returns
     -------
     Witness or None
-        Its objective is recomputed from the weights and below `objective`.
+        Its objective is recomputed from the weights and below `objective`, in exact arithmetic too.
     """
     outputs = network.outputs(problem.X)
+    least = objective - _objective_error(problem, network, objective)
     theta = -problem.loss.gradient(outputs, problem.targets, problem.sample_weight)
     candidates = np.vstack([neurons, local_neurons(problem, theta)])
     norms = np.linalg.norm(candidates[:, problem.penalized], axis=1)
@@ -51,9 +54,40 @@ def find_witness(
         direction = gains[j] / size[j]
         amount = _best_amount(problem, outputs, responses[:, :, j] @ direction)
         found = _with_neuron(problem, network, candidates[j], direction, amount)
-        if found.objective < (objective if best is None else best.objective):
+        most = found.objective + _objective_error(problem, found.network, found.objective)
+        if most < least and (best is None or found.objective < best.objective):
             best = found
     return best
+
+
+def _objective_error(problem: CertificationProblem, network: Network, objective: float) -> float:
+    """Bound how far F, as computed, is from that of the weights in exact arithmetic.
+
+    Outputs are off by at most some units of rounding of the sizes of their terms. A loss changes by no more
+    than that times its steepest slope on the way, which a convex function has at one of the ends.
+    """
+    layer, phi, loss = problem.layer, problem.activation, problem.loss
+    rows, outputs = np.abs(layer.rows), network.outputs(problem.X)
+    hidden = network.hidden_weights.T
+    if problem.hidden_bias != "none":
+        hidden = np.hstack([hidden, network.hidden_biases[:, None]])
+    m, d = hidden.shape
+    # Sizes that do not depend on the units of the features.
+    units = np.maximum(rows.max(axis=0), np.finfo(np.float64).tiny)
+    reach = np.linalg.norm(rows / units, axis=1).reshape(len(outputs), -1).sum(axis=1)
+    amounts = np.abs(network.output_weights)
+    amounts = amounts.sum(axis=tuple(range(1, amounts.ndim)))
+    total = max(abs(phi.on), abs(phi.off)) * float(np.linalg.norm(hidden * units, axis=1) @ amounts)
+    others = np.abs(outputs) + np.abs(network.output_biases) + np.abs(problem.targets)
+    error = 2 * _EPS * (d + m + layer.positions + 16) * (reach[:, None] * total + others)
+    ends = (outputs - error, outputs + error)
+    slopes = [np.abs(loss.gradient(end, problem.targets, problem.sample_weight)) for end in ends]
+    steepest: FloatArray = np.maximum(*slopes)
+    if isinstance(loss, Softmax):  # not one function for each output
+        steepest = problem.sample_weight[:, None]
+    summing = 2 * _EPS * (outputs.size + m * d + network.output_weights.size + 16) * abs(objective)
+    changing = float(np.sum(steepest * error)) * (1 + 1e-9)
+    return changing + float(summing)
 
 
 def gains(problem: CertificationProblem, theta: FloatArray, neurons: FloatArray) -> FloatArray:
