@@ -92,7 +92,6 @@ def adapt(problem: Problem, options: TrainingOptions, clock: Clock, previous: Ne
             status = Status.INTERRUPTED
         if descent is not None:
             known.append(merged(objective, descent.best))
-        known = [neurons.take(problem.layer.resolved(neurons.weights)) for neurons in known]
         first = RestrictedProgram.from_neurons(problem, known, min(known, key=objective.value))
         return ColumnGeneration(problem, options, search, clock).run(first, clock, status)
 

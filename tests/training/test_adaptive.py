@@ -9,8 +9,7 @@ import pytest
 from convexnn._typing import FloatArray
 from convexnn.activations import get_activation
 from convexnn.losses import get_loss
-from convexnn.patterns import PatternSet, enumerate_patterns
-from convexnn.patterns.witnesses import ResolutionError
+from convexnn.patterns import enumerate_patterns
 from convexnn.problem import NetworkKind, Problem, TrainingData, augment
 from convexnn.programs import program_over, two_layer_program
 from convexnn.training import Fit, local_search
@@ -259,23 +258,6 @@ def test_an_iteration_limit_is_reported() -> None:
     fit = adapt(data, kind_of(), alpha=0.05, random_state=0, max_iter=1)
     assert fit.result.status is Status.ITERATION_LIMIT
     check(fit, data, 0.05)
-
-
-def test_neurons_beside_unresolved_cells_are_dropped(monkeypatch: pytest.MonkeyPatch) -> None:
-    data, calls = draw_data(13, n=40, d=3), []
-    real = PatternSet.from_weights
-
-    def thin(X: FloatArray, weights: FloatArray) -> Any:
-        calls.append(len(weights))
-        if len(weights) and weights[:, 0].max() > 0:
-            raise ResolutionError("thinner than float64 resolves")
-        return real(X, weights)
-
-    monkeypatch.setattr(PatternSet, "from_weights", staticmethod(thin))
-    fit = adapt(data, kind_of(), alpha=0.5, random_state=0, time_limit=20.0)
-    assert (fit.patterns.generators[:, 0] <= 0).all()
-    assert 1 in calls
-    check(fit, data, 0.5)
 
 
 def test_gated_networks_are_refused() -> None:
