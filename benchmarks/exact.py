@@ -137,8 +137,8 @@ def trained(
     stopped = "" if gap <= tol else f", bound {bound + 0.0:.9g} ({fit.result.status.name})"
     return (
         f"| {name} | {X.shape[0]} | {X.shape[1]} | {cells(X):,} | {fraction} | {alpha:.6g} | {seconds:.2f} | "
-        f"{objective:.9g}{stopped} | {gap:.1e} | {network.n_neurons} | {fit.n_rounds} | {fit.result.message} | "
-        f"{peak_memory():.2f} |"
+        f"{objective:.9g}{stopped} | {gap:.1e} | {network.n_neurons} | {fit.n_rounds} | "
+        f"{fit.result.message} | {peak_memory():.2f} |"
     )
 
 

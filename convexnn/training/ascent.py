@@ -16,6 +16,7 @@ from convexnn._jit import kernel
 from convexnn._typing import FloatArray, IntArray
 from convexnn.problem import Neurons
 from convexnn.training.descent.objective import Objective
+from convexnn_solvers.clock import Clock
 from convexnn_solvers.threads import in_parts
 
 __all__ = ["Candidates", "best_candidates"]
@@ -60,7 +61,14 @@ class Candidates:
 
 
 def best_candidates(
-    objective: Objective, theta: FloatArray, starts: FloatArray, near: Neurons, *, floor: float, n_best: int
+    objective: Objective,
+    theta: FloatArray,
+    starts: FloatArray,
+    near: Neurons,
+    *,
+    floor: float,
+    n_best: int,
+    clock: Clock | None = None,
 ) -> Candidates:
     """Find local maxima of the price above `floor`.
 
@@ -76,6 +84,8 @@ def best_candidates(
     floor : float
     n_best : int
         At most so many are returned.
+    clock : Clock, optional
+        When it is over ascents end where they are.
 
     Returns
     -------
@@ -88,7 +98,7 @@ def best_candidates(
     numbers = np.arange(2 * n_outputs * len(starts))
     signs = np.where(numbers % 2 == 0, 1.0, -1.0)
     outputs = (numbers // 2) % n_outputs
-    climb = _Climb(objective, theta)
+    climb = _Climb(objective, theta, Clock() if clock is None else clock)
     directions = climb.run(np.repeat(starts, 2 * n_outputs, axis=0), signs, outputs, _FIRST_WIDTH, _FEW_STEPS)
     directions = np.vstack([directions, near.weights])
     signs, outputs = np.append(signs, near.signs), np.append(outputs, near.outputs)
@@ -123,8 +133,8 @@ def _selected_candidates(
 class _Climb:
     """Ascent on the price at a dual point."""
 
-    def __init__(self, objective: Objective, theta: FloatArray) -> None:
-        self.objective = objective
+    def __init__(self, objective: Objective, theta: FloatArray, clock: Clock) -> None:
+        self.objective, self._clock = objective, clock
         self._pulls = np.ascontiguousarray(objective.on_rows(theta).T)
         self._least = _FLAT * (np.abs(self._pulls) @ objective.row_norms) + _TINY
         phi = objective.activation
@@ -159,6 +169,8 @@ class _Climb:
             for part in parts[chosen]:
                 current, within = self.normalised(directions[part]), width
                 for _ in range(n_steps):
+                    if self._clock.expired:
+                        break
                     current = self._step(current, signs[part], outputs[part], within)
                     within = max(_NARROWING * within, _LEAST_WIDTH)
                 ends[part] = current

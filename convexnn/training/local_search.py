@@ -84,7 +84,7 @@ def adapt(problem: Problem, options: TrainingOptions, clock: Clock, previous: Ne
     descent: Descent | None = None
     with single_blas_thread():
         try:
-            search.begin()
+            search.begin(clock)
             descent = first_descent(objective, search.largest_without_neurons, rng, clock)
             if descent is not None:
                 descend(descent, clock, options.verbose)
@@ -117,7 +117,7 @@ class LocalSearch:
         self.first_accuracy = self._accuracy = max(self._goal, _LOOSEST_GAP)
         self.largest_without_neurons, self._unit = 0.0, objective.alpha or 1.0
 
-    def begin(self) -> None:
+    def begin(self, clock: Clock) -> None:
         """Price the network without neurons: ``alpha`` above its largest price leaves none."""
         objective = self.objective
         empty = objective.empty()
@@ -125,7 +125,9 @@ class LocalSearch:
         if objective.fit_intercept:
             # A subgradient of a loss with kinks need not be orthogonal to the intercept.
             theta -= objective.weight[:, None] * (theta.sum(axis=0) / objective.weight.sum())
-        found = best_candidates(objective, theta, self._starts(_STARTS), empty, floor=0.0, n_best=1)
+        found = best_candidates(
+            objective, theta, self._starts(_STARTS), empty, floor=0.0, n_best=1, clock=clock
+        )
         self.largest_without_neurons = found.largest
         # Without regularisation there is no alpha that violations could be measured by.
         self._unit = objective.alpha or found.largest or 1.0
@@ -134,6 +136,8 @@ class LocalSearch:
         """Search all patterns for neurons whose price is above alpha, thoroughly before a claim of none."""
         result, values, goal = generation.result, generation.values, self._goal
         candidates = self._priced(generation, _STARTS)
+        if generation.clock.expired:
+            return self._end(Status.TIME_LIMIT, "The time limit was reached.")
         stuck = result.status is Status.INACCURATE
         tight = self._accuracy <= goal or result.relative_gap <= goal or stuck
         if tight and self.violation <= goal:
@@ -185,7 +189,10 @@ class LocalSearch:
             near,
             floor=alpha + 0.1 * self._tol * self._unit,
             n_best=max(_CANDIDATES, len(near) // 2),
+            clock=generation.clock,
         )
+        if generation.clock.expired:
+            return found  # cut short: that it found no price says nothing
         self.violation = max(0.0, found.largest - alpha) / self._unit
         return found
 
