@@ -16,8 +16,8 @@ from convexnn._typing import FloatArray
 __all__ = ["DEPTH", "BestFirst", "Face", "Found", "Maximisations"]
 
 DEPTH = 250
-# Cones that a task visits, tasks of a thread between two looks at the clock, seconds they should take. A cone of
-# tens of thousands of rows takes a tenth of a second, so that tasks begin with one.
+# Cones that a task visits, tasks of a thread between two looks at the clock, seconds they should take. A cone
+# of tens of thousands of rows takes a tenth of a second, so that tasks begin with one.
 _FIRST_BUDGET, _BUDGET = 1, 4096
 _TASKS = 4
 _FEW_ROOTS = 16
