@@ -26,7 +26,6 @@ import numpy as np
 from convexnn._typing import BoolArray, FloatArray
 from convexnn.certificates.exact_dual import exact_sums
 from convexnn.layers import GroupedLayer, HiddenLayer
-from convexnn.losses import Softmax
 from convexnn.pricing.bounds import SupportBounds
 from convexnn.problem import Problem
 from convexnn_solvers.clock import Clock
@@ -180,7 +179,7 @@ class Pricing:
         """Return unit vectors at equal angles in the plane of the gains, (K, N), if they lie in one."""
         if K == 2:
             plane = np.eye(2)
-        elif K == 3 and isinstance(self.problem.loss, Softmax):
+        elif K == 3 and self.problem.loss.shift_invariant:
             plane = np.array([[1.0, 1.0], [-1.0, 1.0], [0.0, -2.0]]) / np.sqrt([2.0, 6.0])
         else:
             return None

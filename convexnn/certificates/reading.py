@@ -1,6 +1,5 @@
 """What users ask certificates for, read into a network and what the object says about its training."""
 
-import sys
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,6 +10,7 @@ from sklearn.utils.validation import validate_data
 from convexnn._typing import FloatArray, HiddenBias
 from convexnn.losses import Loss
 from convexnn.networks import ConvNetwork, Network, TwoLayerNetwork
+from convexnn.networks.torch_conversion import is_torch_module
 
 __all__ = ["Subject", "read_subject"]
 
@@ -84,7 +84,7 @@ def read_subject(network: Any, X: ArrayLike) -> Subject:
         subject = Subject(network, hidden_bias=network.hidden_bias)
     elif isinstance(network, tuple):
         subject = _read_arrays(network)
-    elif _is_torch(network):
+    elif is_torch_module(network):
         if any(type(part).__name__.startswith("Conv") for part in network.children()):
             return _read_convolution(network, np.shape(X)[1:])
         read = TwoLayerNetwork.from_torch(network)
@@ -106,11 +106,6 @@ def read_subject(network: Any, X: ArrayLike) -> Subject:
             "gap of its convex program is in the estimator's dual_gap_."
         )
     return subject
-
-
-def _is_torch(network: Any) -> bool:
-    torch = sys.modules.get("torch")
-    return torch is not None and isinstance(network, torch.nn.Module)
 
 
 def _check_columns(estimator: Any, X: ArrayLike) -> None:

@@ -6,7 +6,7 @@ from scipy.optimize import minimize_scalar
 from convexnn._typing import FloatArray
 from convexnn.certificates.certificate import Witness
 from convexnn.networks import Network
-from convexnn.problem import Problem
+from convexnn.problem import Problem, network_weights
 from convexnn_solvers.clock import Clock
 
 __all__ = ["find_witness"]
@@ -17,6 +17,7 @@ _MOST_TRIED = 12
 _N_STARTS = 48
 # Of a limit of time, the share of the ascents.
 _ASCENDING_SHARE = 0.7
+_EPS = float(np.finfo(np.float64).eps)
 
 
 def find_witness(
@@ -42,10 +43,11 @@ def find_witness(
     Returns
     -------
     Witness or None
-        Its objective is recomputed from the weights and below `objective`.
+        Its objective is recomputed from the weights and below `objective`, in exact arithmetic too.
     """
     data, layer = problem.data, problem.original_layer
     outputs = network.outputs(data.X).reshape(data.targets.shape)
+    least = objective - _objective_error(problem, network, objective)
     theta = -problem.loss.gradient(outputs, data.targets, data.weight)
     candidates = np.vstack([neurons, _local_neurons(problem, theta, clock.share(_ASCENDING_SHARE))])
     norms = np.linalg.norm(candidates[:, layer.penalized], axis=1)
@@ -61,9 +63,38 @@ def find_witness(
         direction = gains[j] / size[j]
         amount = _best_amount(problem, outputs, responses[:, :, j] @ direction)
         found = _with_neuron(problem, network, candidates[j], direction, amount)
-        if found.objective < (objective if best is None else best.objective):
+        most = found.objective + _objective_error(problem, found.network, found.objective)
+        if most < least and (best is None or found.objective < best.objective):
             best = found
     return best
+
+
+def _objective_error(problem: Problem, network: Network, objective: float) -> float:
+    """Bound how far F, as computed, is from that of the weights in exact arithmetic.
+
+    Outputs are off by at most some units of rounding of the sizes of their terms. A loss changes by no more
+    than that times its steepest slope on the way, which a convex function has at one of the ends.
+    """
+    data, layer, phi, loss = problem.data, problem.original_layer, problem.kind.activation, problem.loss
+    rows, outputs = np.abs(layer.rows), network.outputs(data.X).reshape(data.targets.shape)
+    hidden = network_weights(network)
+    m, d = hidden.shape
+    # Sizes that do not depend on the units of the features.
+    units = np.maximum(rows.max(axis=0), np.finfo(np.float64).tiny)
+    reach = np.linalg.norm(rows / units, axis=1).reshape(len(outputs), -1).sum(axis=1)
+    amounts = np.abs(network.output_weights)
+    amounts = amounts.sum(axis=tuple(range(1, amounts.ndim)))
+    total = max(abs(phi.on), abs(phi.off)) * float(np.linalg.norm(hidden * units, axis=1) @ amounts)
+    others = np.abs(outputs) + np.abs(network.output_biases) + np.abs(data.targets)
+    error = 2 * _EPS * (d + m + layer.positions + 16) * (reach[:, None] * total + others)
+    ends = (outputs - error, outputs + error)
+    slopes = [np.abs(loss.gradient(end, data.targets, data.weight)) for end in ends]
+    steepest: FloatArray = np.maximum(*slopes)
+    if loss.shift_invariant:  # not one function for each output
+        steepest = data.weight[:, None]
+    summing = 2 * _EPS * (outputs.size + m * d + network.output_weights.size + 16) * abs(objective)
+    changing = float(np.sum(steepest * error)) * (1 + 1e-9)
+    return changing + float(summing)
 
 
 def _local_neurons(problem: Problem, theta: FloatArray, clock: Clock) -> FloatArray:

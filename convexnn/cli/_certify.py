@@ -6,7 +6,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-import joblib  # type: ignore[import-untyped]
+import joblib
 from sklearn.base import BaseEstimator, is_classifier
 from sklearn.pipeline import Pipeline
 

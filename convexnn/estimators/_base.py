@@ -161,7 +161,7 @@ class BaseConvexMLP(BaseNetworkEstimator):
         options = self._options()
         options.check()
         clock = options.clock()
-        samples, y = self._validated(X, y)
+        samples, y = self._validated_samples(X, y)
         data = self._training_data(samples, y, check_sample_weight(sample_weight, len(samples)))
         problem = Problem.of(data, self._kind(), self._checked_alpha())
         fit = train(problem, options, clock, self._previous(problem))
@@ -171,6 +171,10 @@ class BaseConvexMLP(BaseNetworkEstimator):
             warnings.warn(complaint, ConvergenceWarning, stacklevel=3)
         if fit.result.status is Status.INTERRUPTED and runs_among_others():
             raise KeyboardInterrupt
+
+    def _validated_samples(self, X: ArrayLike, y: ArrayLike) -> tuple[FloatArray, NDArray[Any]]:
+        """Check what was given to `fit`; a family whose samples have another form reads them first."""
+        return self._validated(X, y)
 
     def _checked_alpha(self) -> float:
         return checked_nonnegative("alpha", self.alpha)

@@ -20,7 +20,7 @@ from convexnn.labels import (
     class_probabilities,
     predicted_classes,
 )
-from convexnn.losses import LogLoss, Loss, Softmax, get_loss
+from convexnn.losses import LOSSES, Loss, get_loss
 from convexnn.patterns import PatternSet
 from convexnn.problem import TrainingData, check_sample_weight, encode_classes
 
@@ -29,7 +29,8 @@ __all__ = ["ConvexMLPClassifier", "NetworkClassifier"]
 
 def _is_probabilistic(estimator: "NetworkClassifier") -> bool:
     loss = estimator.loss
-    if loss == LogLoss.name or isinstance(loss, LogLoss | Softmax):
+    known = LOSSES.get(loss) if isinstance(loss, str) else loss
+    if known is not None and known.probabilistic:
         return True
     raise AttributeError(f"Probabilities need loss='log_loss'. Got loss={loss!r}.")
 

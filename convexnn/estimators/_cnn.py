@@ -107,11 +107,11 @@ class BaseConvexCNN(BaseConvexMLP):
             )
         return np.asarray(images).reshape(len(images), int(np.prod(shape))), shape
 
-    def _validated(self, X: ArrayLike, y: ArrayLike) -> tuple[FloatArray, NDArray[Any]]:
+    def _validated_samples(self, X: ArrayLike, y: ArrayLike) -> tuple[FloatArray, NDArray[Any]]:
         """Check images and targets and remember the shape of the images."""
         wanted = None if self.image_shape is None else tuple(self.image_shape)
         flat, shape = self._flat(X, wanted)
-        samples, targets = super()._validated(flat, y)
+        samples, targets = super()._validated_samples(flat, y)
         self.image_shape_ = self._checked_shape(shape, samples)
         return samples, targets
 

@@ -2,12 +2,12 @@
 
 import numpy as np
 
+from convexnn._random import as_generator
 from convexnn._typing import FloatArray, RandomState, WordArray
 from convexnn.designs import MaxDesign
 from convexnn.layers.summed import HiddenLayer
 from convexnn.patterns import PatternSet
 from convexnn.patterns.selection import enumerate_selections, selection_bits, selection_patterns
-from convexnn.patterns.witnesses import as_generator
 from convexnn.pricing.bounds import SupportBounds
 from convexnn.pricing.grouped import gain_bounds
 from convexnn.pricing.grouped_ascent import ascend

@@ -9,7 +9,8 @@ import numpy as np
 from convexnn._typing import BoolArray, FloatArray, RandomState, WordArray
 from convexnn.activations import Activation
 from convexnn.designs import MaskedDesign
-from convexnn.patterns import PatternSet, enumerate_patterns, pack_bits, sample_patterns
+from convexnn.patterns import PatternSet, enumerate_patterns, pack_bits
+from convexnn.patterns.sample import sample_and_tell
 from convexnn.pricing.bounds import SupportBounds
 from convexnn.pricing.branch_and_bound import support_bounds
 from convexnn.pricing.local_ascent import local_maxima
@@ -115,16 +116,6 @@ class HiddenLayer:
         """Distinct patterns of weights (m, d), none of them zero; see `PatternSet.from_weights`."""
         return PatternSet.from_weights(self.rows, weights)
 
-    def resolved(self, weights: FloatArray) -> BoolArray:
-        """Which of the weights (m, d) are not next to cells thinner than float64 resolves."""
-        try:
-            self.patterns(weights)
-        except RuntimeError:
-            if len(weights) == 1:
-                return np.zeros(1, dtype=np.bool_)
-            return np.concatenate([self.resolved(one[None]) for one in weights])
-        return np.ones(len(weights), dtype=np.bool_)
-
     def bits(self, weights: FloatArray) -> WordArray:
         """Packed patterns of weights (m, d) as they are, on a hyperplane or not."""
         return pack_bits(weights @ self.rows.T >= 0)
@@ -146,13 +137,11 @@ class HiddenLayer:
 
     def some_patterns(self, n_patterns: int, random_state: RandomState) -> tuple[PatternSet, bool]:
         """So many patterns of random weights, and whether they are all that exist; see `sample_patterns`."""
-        patterns = sample_patterns(self.rows, n_patterns, random_state=random_state)
-        return patterns, len(patterns) < n_patterns
+        return sample_and_tell(self.rows, n_patterns, random_state=random_state)
 
     def has(self, patterns: PatternSet) -> bool:
-        """Whether patterns are those of their generators on these rows."""
-        products, dense = patterns.generators @ self.rows.T, patterns.to_dense()
-        return not (((products > 0) & ~dense) | ((products < 0) & dense)).any()
+        """Whether patterns are those of their generators on these rows, up to rounding."""
+        return patterns.holds_on(self.rows)
 
     def gain(self, theta: FloatArray) -> tuple[FloatArray, FloatArray]:
         """Return t (n K,) and g0 (d,) with ``theta . layer(u) = g0 . u + sum_r t_r max(x_r . u, 0)``.

@@ -74,7 +74,7 @@ def dual_of_constant(program: DualDomain) -> FloatArray:
 
 def _saved(program: ConvexProgram, clock: Clock) -> tuple[float, float]:
     """Objective and sum of norms at the optimum of a program."""
-    result = solve(program, tol=_KINK_TOL, time_limit=clock.time_limit)
+    result = solve(program, tol=_KINK_TOL, time_limit=clock)
     return result.objective, float(program.block_norms(result.blocks).sum())
 
 
@@ -163,7 +163,7 @@ def checked_alphas(alphas: Any, eps: Any) -> int | FloatArray:
 
 def check_attained(alphas: int | FloatArray, loss: Loss) -> None:
     """Raise ValueError before a path is begun whose last point has no minimum."""
-    if not isinstance(alphas, int) and alphas[-1] == 0 and loss.name in {"log_loss", "softmax"}:
+    if not isinstance(alphas, int) and alphas[-1] == 0 and not loss.attains_minimum:
         raise ValueError(
             f"alphas must be positive with loss={loss.name!r}, which has no minimum at alpha=0 when the "
             "classes can be separated. Got 0 among them."

@@ -115,7 +115,7 @@ def convex_path(
     >>> path.alphas, path.objectives.round(4), path.gap_scope
     (array([0.1 , 0.01]), array([0.6577, 0.0855]), 'global')
     """
-    clock, grid = Clock(time_limit), checked_alphas(alphas, eps)
+    clock, grid = Clock.of(time_limit), checked_alphas(alphas, eps)
     data = _training_data(X, y, loss, sample_weight)
     check_attained(grid, data.loss)
     kind = NetworkKind(get_activation(activation), hidden_bias, fit_intercept)

@@ -3,9 +3,9 @@
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 from numpy.typing import ArrayLike
 
+from convexnn._parameters import checked_weights
 from convexnn._typing import FloatArray, FloatMatrix, IntArray
 from convexnn.losses import Loss, encode_targets
 
@@ -54,20 +54,7 @@ def check_sample_weight(sample_weight: ArrayLike | None, n_samples: int) -> Floa
     ValueError
         If the shape is wrong, a weight is negative or not finite, or all are zero.
     """
-    if sample_weight is None:
-        return np.ones(n_samples)
-    weight = np.asarray(sample_weight, dtype=np.float64)
-    if weight.shape != (n_samples,):
-        raise ValueError(
-            f"sample_weight must have one entry for each of the {n_samples} samples, shape ({n_samples},). "
-            f"Got shape {weight.shape} instead."
-        )
-    if not np.isfinite(weight).all():
-        raise ValueError("sample_weight must be finite. Got NaN or infinity in it; drop those samples.")
-    if (weight < 0).any():
-        raise ValueError(
-            f"sample_weight must not be negative. Got {weight.min()}; use 0 to leave a sample out."
-        )
+    weight = checked_weights(sample_weight, n_samples)
     if not weight.any():
         raise ValueError(
             "All sample weights are zero, so there is nothing to fit. Give one a positive weight."

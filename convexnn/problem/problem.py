@@ -11,7 +11,6 @@ from convexnn.layers import HiddenLayer
 from convexnn.losses import Loss
 from convexnn.networks import ConvNetwork, Network, TwoLayerNetwork
 from convexnn.patterns import PatternSet, pack_bits
-from convexnn.patterns.witnesses import ResolutionError
 from convexnn.problem.data import TrainingData, check_size
 from convexnn.problem.frame import Frame
 from convexnn.problem.kind import NetworkKind, check_bias
@@ -82,7 +81,8 @@ class Problem:
             return None
         bias = np.zeros((1, len(self.frame.centre)))
         bias[0, -1] = 1.0
-        return self.frame.weights(bias)[0]
+        constant: FloatArray = self.frame.weights(bias)[0]
+        return constant
 
     @property
     def loss(self) -> Loss:
@@ -137,9 +137,8 @@ class Problem:
         return self.loss.optimal_intercept(np.zeros(self.targets.shape), self.targets, self.sample_weight)
 
     def patterns_of(self, weights: FloatArray) -> PatternSet | None:
-        """Return the distinct patterns of weights (m, d) that are not zero and that float64 resolves."""
+        """Return the distinct patterns of weights (m, d) that are not zero; None if there are none."""
         weights = weights[weights.any(axis=1)]
-        weights = weights[self.layer.resolved(weights)] if len(weights) else weights
         return self.layer.patterns(weights) if len(weights) else None
 
     def no_patterns(self) -> PatternSet:
@@ -177,11 +176,7 @@ class Problem:
             n_rows = len(self.data.targets) * self.kind.positions
             return PatternSet(pack_bits(np.zeros((0, n_rows), dtype=np.bool_)), generators, n_rows)
         layer = self.kind.layer(self.frame.rows(self._original_rows))
-        try:
-            own = layer.patterns(patterns.generators)
-        except ResolutionError:
-            # Samples of weight zero may lie where float64 does not tell the sides apart: either will do.
-            return PatternSet(layer.bits(patterns.generators), generators, len(layer.rows))
+        own = layer.patterns(patterns.generators)
         return PatternSet(own.bits, self.frame.original_weights(own.generators), own.n_samples)
 
     def network(self, neurons: Neurons) -> Network:

@@ -9,6 +9,7 @@ import numpy as np
 from convexnn._typing import RandomState
 from convexnn.exceptions import PatternBudgetError, PatternCountWarning
 from convexnn.patterns import PatternSet
+from convexnn.patterns.witnesses import ResolutionError
 from convexnn.problem import Problem
 
 __all__ = ["PatternChoice", "check_patterns_option", "choose_patterns"]
@@ -55,13 +56,16 @@ def choose_patterns(
     Returns
     -------
     PatternChoice or None
-        None where "auto" or "exact" means more patterns than can be listed cheaply, so that they have to be
-        searched for; with gated units or ``alpha = 0`` they cannot, and a list is used at any size.
+        None where "auto" or "exact" means more patterns than can be listed cheaply, or float64 cannot tell
+        which there are, so that they have to be searched for; with gated units or ``alpha = 0`` they cannot,
+        and a list is used at any size.
 
     Raises
     ------
     PatternBudgetError
-        With "exact", if the program would be too large for a cone solver.
+        With "exact" and not `searchable`, if the program would be too large for a cone solver.
+    ResolutionError
+        With "exact" and not `searchable`, if float64 cannot tell which patterns exist.
     ValueError
         If a PatternSet belongs to other data.
     """
@@ -79,18 +83,14 @@ def choose_patterns(
         return None
     try:
         return PatternChoice(layer.all_patterns(limit), complete=True)
-    except PatternBudgetError as error:
+    except (PatternBudgetError, ResolutionError) as error:
         if searchable:
             return None
         if option == "exact":
-            raise _too_many(error) from error
+            raise type(error)(
+                f"patterns='exact' lists all activation patterns of the distinct training samples. {error} "
+                "Try patterns='auto', a number of patterns to sample, fewer columns or samples."
+            ) from error
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", PatternCountWarning)
         return PatternChoice(*layer.some_patterns(min(_AUTO_SAMPLED, limit), random_state))
-
-
-def _too_many(error: PatternBudgetError) -> PatternBudgetError:
-    return PatternBudgetError(
-        f"patterns='exact' lists all activation patterns of the distinct training samples. {error} "
-        "Try patterns='auto', a number of patterns to sample, fewer columns or samples."
-    )

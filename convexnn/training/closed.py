@@ -75,7 +75,7 @@ def _limits(options: TrainingOptions, clock: Clock) -> dict[str, Any]:
     return {
         "tol": options.tol,
         "max_iter": options.max_iter,
-        "time_limit": clock.time_limit,
+        "time_limit": clock,
         "verbose": options.verbose,
     }
 

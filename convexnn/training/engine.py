@@ -70,7 +70,7 @@ class Policy(Protocol):
         """Price the result of the last program."""
 
     def conclude(self, generation: "ColumnGeneration", status: Status) -> SolveResult:
-        """Return the last result with the best bound, whatever status the rounds ended with."""
+        """Return the last result with the best bound; an `INTERRUPTED` run must not be kept waiting."""
 
 
 class ColumnGeneration:
@@ -117,17 +117,22 @@ class ColumnGeneration:
             `INTERRUPTED` if the user has stopped the fit already: then the starting point is the answer.
         """
         self.restricted = first
+        self.values.append(first.program.objective(*first.start))
         message = "Interrupted from the keyboard."
-        try:
-            self.values.append(first.program.objective(*first.start))
-            if status is not Status.INTERRUPTED:
+        if status is not Status.INTERRUPTED:
+            try:
                 status, message = self._rounds(first)
-            if self.n_rounds == 0:
-                self.result = measure_point(first.program, *first.start)
+            except KeyboardInterrupt:
+                status = Status.INTERRUPTED
+        if self.n_rounds == 0:
+            self.result = measure_point(
+                first.program, *first.start, tol=self.options.tol, stopped=status, time_limit=self.clock
+            )
+        try:
             result = self.policy.conclude(self, status)
         except KeyboardInterrupt:
-            status = Status.INTERRUPTED
-            result = self.result if self.n_rounds else measure_point(first.program, *first.start)
+            status, message = Status.INTERRUPTED, "Interrupted from the keyboard."
+            result = self.policy.conclude(self, status)
         return self._fit(result, status, message, began)
 
     def _rounds(self, restricted: RestrictedProgram) -> tuple[Status, str]:
@@ -157,7 +162,7 @@ class ColumnGeneration:
             solver=_solver_of_many(restricted, options.solver) if many else options.solver,
             tol=accuracy,
             max_iter=_CAPPED_ITERATIONS if capped else options.max_iter,
-            time_limit=self.clock.time_limit,
+            time_limit=self.clock,
             verbose=options.quieter.verbose,
             start=restricted.start,
         )

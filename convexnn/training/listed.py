@@ -31,8 +31,6 @@ class ListedProgram:
         self.problem, self.choice = problem, choice
         self._start: tuple[FloatArray, FloatArray] | None = None
         neurons = None if previous is None else problem.neurons(previous)
-        if neurons is not None:
-            neurons = neurons.take(problem.layer.resolved(neurons.weights))
         if neurons is not None and len(neurons) and not choice.complete:
             own = problem.layer.patterns(neurons.weights)
             self.choice = replace(choice, patterns=choice.patterns.union(own))
@@ -52,7 +50,7 @@ class ListedProgram:
             solver=options.solver,
             tol=options.tol,
             max_iter=options.max_iter,
-            time_limit=clock.time_limit,
+            time_limit=clock,
             verbose=options.verbose,
             start=self._start if before is None else (before.result.blocks, before.result.intercept),
         )

@@ -7,9 +7,9 @@ on their price from many starts, and their patterns join. The answer is never wo
 
 import numpy as np
 
+from convexnn._random import as_generator
 from convexnn._typing import FloatArray
 from convexnn.networks import Network
-from convexnn.patterns.witnesses import as_generator
 from convexnn.problem import Problem
 from convexnn.programs import neurons_from_blocks
 from convexnn.programs.restricted import RestrictedProgram
@@ -92,7 +92,6 @@ def adapt(problem: Problem, options: TrainingOptions, clock: Clock, previous: Ne
             status = Status.INTERRUPTED
         if descent is not None:
             known.append(merged(objective, descent.best))
-        known = [neurons.take(problem.layer.resolved(neurons.weights)) for neurons in known]
         first = RestrictedProgram.from_neurons(problem, known, min(known, key=objective.value))
         return ColumnGeneration(problem, options, search, clock).run(first, clock, status)
 

@@ -42,17 +42,13 @@ class TrainingOptions:
 
     def check(self) -> None:
         """Raise ValueError for values without a meaning, before any work is done."""
-        SolveOptions(self.tol, self.max_iter, self.time_limit, self.verbose)
+        SolveOptions(self.tol, self.max_iter, self.clock(), self.verbose)
         if self.solver != "auto":
             get_backend(self.solver)
 
     def clock(self) -> Clock:
         """Start the clock of the limit of time."""
-        return Clock(self.time_limit)
-
-    def under(self, clock: Clock) -> Self:
-        """Return the options of work whose limit of time is what a clock has left."""
-        return replace(self, time_limit=clock.time_limit)
+        return Clock.of(self.time_limit)
 
     @property
     def quieter(self) -> Self:

@@ -11,7 +11,6 @@ import numpy as np
 
 from convexnn.certificates.refining import AskBound, register_refinement
 from convexnn.networks import Network
-from convexnn.patterns.witnesses import ResolutionError
 from convexnn.problem import Problem
 from convexnn.programs.restricted import RestrictedProgram
 from convexnn.training.descent.objective import Objective
@@ -106,13 +105,13 @@ def refine(
     try:
         if problem.kind.pooling == "weighted":
             limited = training if training.limited else Clock(_WEIGHTED_SECONDS)
-            fit = train(problem, options.under(limited), limited, network if network.n_neurons else None)
+            fit = train(problem, options, limited, network if network.n_neurons else None)
             ask(fit.result.dual_point)
         else:
             search = CertifiedSearch(problem, ask, attained, tol)
             generation = ColumnGeneration(problem, options, search, training)
             fit = generation.run(_first_program(problem, network), clock)
-    except (SolverError, ResolutionError) as error:
+    except SolverError as error:
         return f"No better network could be trained: {error}"
     if fit.result.status is Status.INTERRUPTED:
         raise KeyboardInterrupt
@@ -122,7 +121,6 @@ def refine(
 def _first_program(problem: Problem, network: Network) -> RestrictedProgram:
     """Return the program over the patterns of the network's neurons, the largest ones of many."""
     objective, neurons = Objective.of(problem), problem.neurons(network)
-    neurons = neurons.take(problem.layer.resolved(neurons.weights))
     neurons = neurons.take(np.sort(np.argsort(-objective.norms(neurons.weights))[:_MOST_FIRST]))
     known = [objective.empty(), neurons]
     return RestrictedProgram.from_neurons(problem, known, min(known, key=objective.value))

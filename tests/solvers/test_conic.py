@@ -185,7 +185,6 @@ def test_a_quadratic_model_is_minimised_by_its_own_form():
         center=rng.normal(size=(8, 3)),
         slope=rng.normal(size=(8, 3)),
         curvature=factor @ factor.transpose(0, 2, 1),
-        shift_invariant=False,
     )
     conic = assemble(program, model)
     x, z = minimised(conic.form)

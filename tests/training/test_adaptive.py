@@ -5,19 +5,21 @@ from typing import Any
 
 import numpy as np
 import pytest
-from convexnn.training.adaptive import AdaptiveFit, adapt
 
 from convexnn._typing import FloatArray
 from convexnn.activations import get_activation
 from convexnn.losses import get_loss
 from convexnn.patterns import enumerate_patterns
-from convexnn.problem import NetworkKind, TrainingData, augment
-from convexnn.programs import two_layer_program
-from convexnn.training import adaptive
+from convexnn.problem import NetworkKind, Problem, TrainingData, augment
+from convexnn.programs import program_over, two_layer_program
+from convexnn.training import Fit, local_search
 from convexnn.training.ascent import best_candidates
+from convexnn.training.descent import first_network
 from convexnn.training.descent.newton import Descent
+from convexnn.training.descent.objective import Objective
 from convexnn_solvers import Status, solve
 from program_cases import BIASES, LAYERS, LOSSES, draw_targets
+from training_cases import adapted as adapt
 
 NON_GATED = [name for name, layer in LAYERS.items() if not layer.gated]
 TOL = 1e-4
@@ -36,7 +38,7 @@ def draw_data(
 def kind_of(
     activation: str = "relu", hidden_bias: Any = "penalized", fit_intercept: bool = True
 ) -> NetworkKind:
-    return NetworkKind(LAYERS[activation], "auto", hidden_bias, fit_intercept)
+    return NetworkKind(LAYERS[activation], hidden_bias, fit_intercept)
 
 
 def optimum_over_all_patterns(data: TrainingData, kind: NetworkKind, alpha: float) -> float:
@@ -56,11 +58,13 @@ def optimum_over_all_patterns(data: TrainingData, kind: NetworkKind, alpha: floa
     return result.objective
 
 
-def check(fit: AdaptiveFit, data: TrainingData, alpha: float) -> float:
+def check(fit: Fit, data: TrainingData, alpha: float) -> float:
     """Feasible blocks, and a network whose objective is what the result says; returns it."""
-    assert fit.problem.program.design.violation(fit.result.blocks) == 0.0
-    assert not fit.problem.choice.complete
-    objective = fit.problem.objective(fit.problem.network(fit.result), alpha)
+    assert program_over(fit.problem, fit.patterns).design.violation(fit.result.blocks) == 0.0
+    assert fit.scope == "patterns"
+    objective = fit.network.objective(
+        data.X, data.targets, alpha=alpha, loss=data.loss, sample_weight=data.weight
+    )
     assert objective == pytest.approx(fit.result.objective, rel=1e-7, abs=1e-12 * float(data.weight.sum()))
     return objective
 
@@ -81,7 +85,7 @@ def test_small_data_are_fitted_to_the_optimum_over_all_patterns(
     data, kind, alpha = draw_data(1, loss), kind_of(activation, hidden_bias, fit_intercept), 0.3
     fit = adapt(data, kind, alpha=alpha, random_state=0, tol=TOL)
     best = optimum_over_all_patterns(data, kind, alpha)
-    assert fit.stopped is Status.CONVERGED
+    assert fit.result.status is Status.CONVERGED
     assert fit.result.converged
     assert fit.violation <= TOL
     assert best * (1 - 1e-5) <= check(fit, data, alpha) <= best * (1 + 3 * TOL)
@@ -104,27 +108,25 @@ def test_never_above_the_descent_it_starts_from(loss: str, monkeypatch: pytest.M
             ends.append(super().run(*arguments))
             return ends[-1]
 
-    monkeypatch.setattr(adaptive, "Descent", Recording)
+    monkeypatch.setattr(first_network, "Descent", Recording)
     data = draw_data(2, loss, n=40, d=3)
     fit = adapt(data, kind_of(), alpha=0.5, random_state=0)
-    search = adaptive._Search(data, kind_of(), 0.5, adaptive._Limits("auto", TOL, None, None, 0))
+    objective = Objective.of(Problem.of(data, kind_of(), 0.5))
     (descended,) = ends
-    assert check(fit, data, 0.5) <= search.objective.value(descended) * (1 + 1e-12)
+    assert check(fit, data, 0.5) <= objective.value(descended) * (1 + 1e-12)
 
 
 def test_never_above_a_previous_network() -> None:
     data, kind = draw_data(3, n=40, d=3), kind_of()
     good = adapt(data, kind, alpha=0.5, random_state=0, tol=1e-6)
-    network = good.problem.network(good.result)
-    before = good.problem.objective(network, 0.5)
-    again = adapt(data, kind, alpha=0.5, random_state=1, tol=0.1, previous=network)
-    assert check(again, data, 0.5) <= before * (1 + 1e-12)
+    again = adapt(data, kind, alpha=0.5, random_state=1, tol=0.1, previous=good.network)
+    assert check(again, data, 0.5) <= good.objective * (1 + 1e-12)
 
 
 def test_the_same_seed_gives_the_same_network() -> None:
     data = draw_data(4, n=40, d=3)
     fits = [adapt(data, kind_of(), alpha=0.5, random_state=5) for _ in range(2)]
-    assert fits[0].problem.network(fits[0].result) == fits[1].problem.network(fits[1].result)
+    assert fits[0].network == fits[1].network
 
 
 def test_several_outputs_are_neurons_of_their_own() -> None:
@@ -187,7 +189,7 @@ def degenerate(name: str) -> TrainingData:
 def test_degenerate_data(name: str, hidden_bias: str) -> None:
     data, kind = degenerate(name), kind_of(hidden_bias=hidden_bias)
     fit = adapt(data, kind, alpha=0.1, random_state=0)
-    assert fit.stopped is Status.CONVERGED
+    assert fit.result.status is Status.CONVERGED
     best = optimum_over_all_patterns(data, kind, 0.1)
     assert check(fit, data, 0.1) <= best * (1 + 3 * TOL) + 1e-12
 
@@ -207,8 +209,8 @@ def test_scales_of_data_and_targets(scale: float) -> None:
 def test_a_large_alpha_leaves_no_neurons() -> None:
     data = draw_data(9)
     fit = adapt(data, kind_of(), alpha=1e4, random_state=0)
-    assert fit.problem.network(fit.result).n_neurons == 0
-    assert fit.stopped is Status.CONVERGED
+    assert fit.network.n_neurons == 0
+    assert fit.result.status is Status.CONVERGED
 
 
 def test_alpha_zero_interpolates() -> None:
@@ -236,46 +238,30 @@ def test_an_interrupt_leaves_the_best_answer(place: str, monkeypatch: pytest.Mon
         return best_candidates(*arguments, **options)
 
     monkeypatch.setattr(Descent, "_step", interrupted_step)
-    monkeypatch.setattr(adaptive, "best_candidates", interrupted_pricing)
+    monkeypatch.setattr(local_search, "best_candidates", interrupted_pricing)
     fit = adapt(data, kind_of(), alpha=0.05, random_state=0)
-    assert fit.stopped is Status.INTERRUPTED
-    empty = fit.problem.program.objective(fit.problem.program.zeros(), data.targets.mean(axis=0))
+    assert fit.result.status is Status.INTERRUPTED
+    constant = np.tile(data.targets.mean(axis=0), (40, 1))
+    empty = data.loss.value(constant, data.targets, data.weight)
     assert check(fit, data, 0.05) < empty
 
 
 def test_a_time_limit_is_reported() -> None:
     data = draw_data(12, n=60, d=4)
     fit = adapt(data, kind_of(), alpha=0.01, random_state=0, time_limit=1e-3)
-    assert fit.stopped is Status.TIME_LIMIT
+    assert fit.result.status is Status.TIME_LIMIT
     check(fit, data, 0.01)
 
 
 def test_an_iteration_limit_is_reported() -> None:
     data = draw_data(12, n=60, d=4)
     fit = adapt(data, kind_of(), alpha=0.05, random_state=0, max_iter=1)
-    assert fit.stopped is Status.ITERATION_LIMIT
+    assert fit.result.status is Status.ITERATION_LIMIT
     check(fit, data, 0.05)
 
 
-def test_neurons_beside_unresolved_cells_are_dropped(monkeypatch: pytest.MonkeyPatch) -> None:
-    data, calls = draw_data(13, n=40, d=3), []
-    real = adaptive.PatternSet.from_weights
-
-    def thin(X: FloatArray, weights: FloatArray) -> Any:
-        calls.append(len(weights))
-        if len(weights) and weights[:, 0].max() > 0:
-            raise RuntimeError("thinner than float64 resolves")
-        return real(X, weights)
-
-    monkeypatch.setattr(adaptive.PatternSet, "from_weights", staticmethod(thin))
-    fit = adapt(data, kind_of(), alpha=0.5, random_state=0, time_limit=20.0)
-    assert (fit.problem.program.design.patterns.generators[:, 0] <= 0).all()
-    assert 1 in calls
-    check(fit, data, 0.5)
-
-
 def test_gated_networks_are_refused() -> None:
-    kind = NetworkKind(get_activation("gated_relu"), "auto", "penalized", True)
+    kind = NetworkKind(get_activation("gated_relu"), "penalized", True)
     with pytest.raises(ValueError, match="gates are fixed"):
         adapt(draw_data(0), kind, alpha=1.0)
 

@@ -10,11 +10,12 @@ from hypothesis import strategies as st
 from convexnn._typing import FloatArray
 from convexnn.layers import GroupedLayer, HiddenLayer
 from convexnn.networks import TwoLayerNetwork
-from convexnn.training import descent_models
+from convexnn.problem import Neurons
+from convexnn.training.descent import newton_models
 from convexnn.training.descent.newton import Descent
 from convexnn.training.descent.newton_models import DirectModel, IterativeModel, descent_model
-from convexnn.training.descent.objective import Neurons, Objective, merged, random_neurons
-from convexnn.training.descent.rounded_losses import without_kinks
+from convexnn.training.descent.objective import Objective, merged, random_neurons
+from convexnn_solvers.clock import Clock
 from program_cases import LAYERS, LOSSES
 
 SMOOTH = [name for name, loss in LOSSES.items() if loss.is_smooth]
@@ -47,8 +48,7 @@ def draw_objective(
 
 def as_network(objective: Objective, neurons: Neurons) -> TwoLayerNetwork:
     scale = np.sqrt(objective.norms(neurons.weights))
-    amounts = np.zeros((len(neurons), objective.targets.shape[1]))
-    amounts[np.arange(len(neurons)), neurons.outputs] = neurons.signs * scale
+    amounts = neurons.directions * scale[:, None]
     hidden = (neurons.weights / scale[:, None]).T
     mode = "penalized" if objective.penalized.all() else "free"
     return TwoLayerNetwork(hidden[:-1], hidden[-1], amounts, neurons.intercept, objective.activation, mode)
@@ -80,7 +80,7 @@ def test_descent_is_never_worse_than_its_start(loss: str, activation: str, hidde
     objective = draw_objective(2, loss=loss, activation=activation, hidden_bias=hidden_bias)
     neurons = random_neurons(objective, 12, np.random.default_rng(3))
     descent = Descent(objective, neurons)
-    best = descent.run(30, 1e-4, np.inf)
+    best = descent.run(30, 1e-4, Clock())
     assert objective.value(best) == descent.best_value <= objective.value(neurons)
     assert objective.value(best) < objective.value(objective.empty())
 
@@ -139,8 +139,8 @@ def test_conjugate_gradients_find_the_direction_of_the_factors(
             objective, layer=GroupedLayer(rows, positions, LAYERS["leaky_relu"], np.ones(3, bool))
         )
     neurons = random_neurons(objective, 8, np.random.default_rng(11))
-    monkeypatch.setattr(descent_models, "_ACCURACY", 1e-12)
-    monkeypatch.setattr(descent_models, "_MAX_PRODUCTS", 1000)
+    monkeypatch.setattr(newton_models, "_ACCURACY", 1e-12)
+    monkeypatch.setattr(newton_models, "_MAX_PRODUCTS", 1000)
     expected = DirectModel(objective, neurons, 0.2).direction(0.1)
     found = IterativeModel(objective, neurons, 0.2).direction(0.1)
     for direct, iterative in zip(expected, found, strict=True):
@@ -151,10 +151,10 @@ def test_large_models_are_iterative_and_descend(monkeypatch: pytest.MonkeyPatch)
     objective = draw_objective(12, n=200)
     neurons = random_neurons(objective, 10, np.random.default_rng(13))
     assert isinstance(descent_model(objective, neurons, 0.3), DirectModel)
-    direct = Descent(objective, neurons).run(60, 1e-5, np.inf)
-    monkeypatch.setattr(descent_models, "_DIRECT_OPERATIONS", 0.0)
+    direct = Descent(objective, neurons).run(60, 1e-5, Clock())
+    monkeypatch.setattr(newton_models, "_DIRECT_OPERATIONS", 0.0)
     assert isinstance(descent_model(objective, neurons, 0.3), IterativeModel)
-    iterative = Descent(objective, neurons).run(200, 1e-5, np.inf)
+    iterative = Descent(objective, neurons).run(200, 1e-5, Clock())
     assert objective.value(iterative) < 1.02 * objective.value(direct)
 
 
@@ -176,29 +176,6 @@ def test_descent_without_kinks_reaches_the_group_norm_optimum() -> None:
     x = np.linspace(1.0, 2.0, 20)
     layer = HiddenLayer(x[:, None], 1, LAYERS["relu"], np.array([True]))
     objective = Objective(layer, 3.0 * x[:, None], np.ones(20), LOSSES["squared_error"], 2.0, False)
-    start = Neurons(np.array([[0.5]]), np.ones(1), np.zeros(1, dtype=np.intp), np.zeros(1))
-    best = Descent(objective, start).run(100, 1e-10, np.inf)
+    start = Neurons(np.array([[0.5]]), np.ones((1, 1)), np.zeros(1))
+    best = Descent(objective, start).run(100, 1e-10, Clock())
     assert best.weights[0, 0] == pytest.approx(3.0 - 2.0 / float(x @ x), rel=1e-6)
-
-
-@pytest.mark.parametrize("name", ["hinge", "absolute_error"])
-def test_rounded_losses_are_close_and_have_the_right_derivatives(name: str) -> None:
-    rng = np.random.default_rng(8)
-    loss, weight = LOSSES[name], np.ones(40)
-    targets = rng.choice([-1.0, 1.0], size=(40, 1)) if name == "hinge" else rng.normal(size=(40, 1))
-    rounded = without_kinks(loss, targets, weight)
-    outputs = rng.normal(size=(40, 1))
-    exact, above = loss.value(outputs, targets, weight), rounded.value(outputs, targets, weight)
-    assert exact <= above <= exact + 40 * 0.1
-    shifted = [rounded.value(outputs + step, targets, weight) for step in (1e-6, -1e-6)]
-    slope = float(rounded.gradient(outputs, targets, weight).sum())
-    assert (shifted[0] - shifted[1]) / 2e-6 == pytest.approx(slope, abs=1e-5)
-    bend = float(rounded.curvature(outputs, targets, weight).sum())
-    for step in (-2.0, -0.5, 0.1, 1.0, 3.0):
-        parabola = above + step * slope + 0.5 * step**2 * bend
-        assert rounded.value(outputs + step, targets, weight) <= parabola * (1 + 1e-12)
-
-
-def test_smooth_losses_are_left_alone() -> None:
-    loss = LOSSES["huber"]
-    assert without_kinks(loss, np.zeros((2, 1)), np.ones(2)) is loss

@@ -2,7 +2,6 @@
 
 import numpy as np
 import pytest
-from convexnn.training.exact import exact_training
 from sklearn.exceptions import ConvergenceWarning
 
 from convexnn import ConvexMLPRegressor, enumerate_patterns
@@ -12,6 +11,7 @@ from convexnn.problem import NetworkKind, TrainingData, augment
 from convexnn.programs import two_layer_program
 from convexnn_solvers import Status, solve
 from restatement import restated_optimum
+from training_cases import proved
 
 LOSSES = ["squared_error", "huber", "log_loss", "squared_hinge", "hinge", "absolute_error"]
 
@@ -37,8 +37,8 @@ def trained(
     X, y, alpha, *, loss="squared_error", activation="relu", bias="penalized", intercept=True, **options
 ):
     data = TrainingData(X, y.reshape(len(y), -1), np.ones(len(y)), get_loss(loss))
-    kind = NetworkKind(get_activation(activation), "exact", bias, intercept)
-    return exact_training(data, kind, alpha=alpha, **options)
+    kind = NetworkKind(get_activation(activation), bias, intercept)
+    return proved(data, kind, alpha=alpha, **options)
 
 
 @pytest.mark.parametrize("loss", LOSSES)
@@ -118,12 +118,12 @@ def test_a_limit_of_time_leaves_a_network_and_a_valid_bound():
 
 
 def test_an_interrupt_keeps_the_best_network(monkeypatch):
-    from convexnn.pricing import hidden_layer
+    from convexnn.layers import summed
 
     def interrupted(*args, **options):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(hidden_layer, "support_bounds", interrupted)
+    monkeypatch.setattr(summed, "support_bounds", interrupted)
     rng = np.random.default_rng(0)
     found = trained(rng.normal(size=(20, 2)), rng.normal(size=20), 0.5)
     assert found.result.status is Status.INTERRUPTED

@@ -1,5 +1,7 @@
 """The parts of training with weighted pooling: gradients, descents, bounds."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from scipy.optimize import check_grad
@@ -11,6 +13,7 @@ from convexnn.training.weighted.bounds import branched, relaxed
 from convexnn.training.weighted.kinks import kink_subspace
 from convexnn.training.weighted.neurons import WeightedNeurons, WeightedProblem
 from convexnn.training.weighted.sliding import slide
+from convexnn_solvers.clock import Clock
 
 
 def problem_of(rng, *, n=20, n_positions=4, d=3, q=1, loss="squared_error", activation="relu"):
@@ -78,16 +81,16 @@ def test_descents_never_rise(loss, seed):
     neurons = neurons_of(rng, problem, 8)
     neurons.weights[1] = neurons.weights[0] * 1.01
     before = problem.value(neurons)
-    after = slide(problem, neurons, (0.1, 0.01))
+    after = slide(problem, neurons, (0.1, 0.01), Clock())
     assert problem.value(after) < before
-    assert problem.value(slide(problem, after, (0.01,), until=0.0)) <= problem.value(after) * (1 + 2e-13)
+    assert problem.value(slide(problem, after, (0.01,), Clock(0.0))) <= problem.value(after) * (1 + 2e-13)
 
 
 def test_descents_end_on_kinks():
     # One patch pulls the filter down to its kink, where the objective has a minimum along it.
     rng = np.random.default_rng(1)
     problem = problem_of(rng, n=40, n_positions=2, d=2)
-    neurons = slide(problem, neurons_of(rng, problem, 6), (0.3, 0.1, 0.03, 0.01, 1e-3))
+    neurons = slide(problem, neurons_of(rng, problem, 6), (0.3, 0.1, 0.03, 0.01, 1e-3), Clock())
     directions = neurons.directions()
     distances = np.abs(problem.rows @ directions.T).min(axis=0) / problem.lengths.max()
     assert distances.min() <= 1e-14
@@ -114,11 +117,21 @@ def test_bounds_are_in_order(activation, seed):
     layer = problem.activation(problem.patches @ unit.T)
     gains = np.linalg.norm(np.einsum("iq,ikm->qkm", theta, layer), axis=1)
     found = searched(
-        problem, theta, 0.0, unit[:20], unit[5:10], unit[:5], np.arange(5) % 2, n_starts=20, seed=0, at_most=5
+        problem,
+        theta,
+        0.0,
+        unit[:20],
+        unit[5:10],
+        unit[:5],
+        np.arange(5) % 2,
+        n_starts=20,
+        seed=0,
+        at_most=5,
+        clock=Clock(),
     )
-    exact = branched(problem, theta, 0.0, tol=1e-3, stop_above=np.inf, until=np.inf)
-    loose = relaxed(problem, theta, until=np.inf)
-    quick = relaxed(problem, theta, until=-np.inf)
+    exact = branched(problem, theta, 0.0, tol=1e-3, stop_above=np.inf, clock=Clock())
+    loose = relaxed(problem, theta, clock=Clock())
+    quick = relaxed(problem, theta, clock=Clock(0.0))
     assert exact.complete
     assert gains.max() <= exact.largest * (1 + 1e-12)
     assert found.largest <= exact.largest * (1 + 1e-12)
@@ -145,3 +158,9 @@ def test_refinement_never_lowers_a_gain_and_ends_at_maxima_on_kinks():
     for angle in (1e-6, -1e-6):
         turn = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
         assert (gains(end @ turn.T) <= gains(end) * (1 + 1e-9)).all()
+
+
+def test_patches_that_are_not_stacked_are_refused():
+    problem = problem_of(np.random.default_rng(0))
+    with pytest.raises(ValueError, match=r"shape \(n, K, d\)"):
+        replace(problem, patches=problem.patches[:, 0])

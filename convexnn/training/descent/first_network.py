@@ -4,9 +4,9 @@ from dataclasses import replace
 
 import numpy as np
 
+from convexnn.losses import without_kinks
 from convexnn.training.descent.newton import Descent
 from convexnn.training.descent.objective import Objective, random_neurons
-from convexnn.training.descent.rounded_losses import without_kinks
 from convexnn_solvers.clock import Clock
 
 __all__ = ["descend", "first_descent"]

@@ -214,7 +214,7 @@ class Objective:
     @cached_property
     def _spreads(self) -> FloatArray:
         """Root mean squares of the columns about the centre."""
-        return np.sqrt(np.mean((self.rows - self._centre) ** 2, axis=0))
+        return np.asarray(np.sqrt(np.mean((self.rows - self._centre) ** 2, axis=0)))
 
     @cached_property
     def _unit(self) -> float:
@@ -234,24 +234,24 @@ class Objective:
         spreads = np.where(spreads > 0, np.maximum(spreads, least), 1.0)
         drawn = rng.standard_normal((n_directions, len(spreads))) / spreads
         if self.constant is not None:
-            # In a coordinate of the bias alone the draw is replaced, elsewhere the mean answer is moved to
-            # zero.
+            # The shortest change that moves answers at the centre: neurons of small norm pay.
             answers = rng.standard_normal(n_directions) - drawn @ self._centre
-            drawn += answers[:, None] * self.constant
+            drawn += answers[:, None] * (self._centre / float(self._centre @ self._centre))
         return drawn
 
     @cached_property
     def row_norms(self) -> FloatArray:
         """Lengths of the rows, seen from the centre."""
-        return np.sqrt(np.sum((self.rows - self._centre) ** 2, axis=1) + self._unit**2)
+        return np.asarray(np.sqrt(np.sum((self.rows - self._centre) ** 2, axis=1) + self._unit**2))
 
     def extents(self, weights: FloatArray) -> FloatArray:
-        """Norms of weights (m, d) with the bias taken at the centre, which offsets of the data leave alone."""
+        """Norms of weights (m, d) with the bias taken at the centre: offsets leave them alone."""
         if self.constant is None:
             return np.asarray(np.linalg.norm(weights, axis=1))
         along = weights @ self.constant / float(self.constant @ self.constant)
         slopes = weights - along[:, None] * self.constant
-        return np.sqrt(np.sum(slopes**2, axis=1) + (weights @ self._centre / self._unit) ** 2)
+        at_centre = weights @ self._centre / self._unit
+        return np.asarray(np.sqrt(np.sum(slopes**2, axis=1) + at_centre**2))
 
     def standardised(self, weights: FloatArray) -> FloatArray:
         """Weights (m, d) times the spreads of the columns, and their answers at the centre, (m, d + 1)."""

@@ -22,9 +22,9 @@ from dataclasses import replace
 
 import numpy as np
 
+from convexnn._random import as_generator
 from convexnn._typing import FloatArray
 from convexnn.networks import ConvNetwork, Network
-from convexnn.patterns.witnesses import as_generator
 from convexnn.problem import Problem, assemble_network, network_weights
 from convexnn.training.fit import Fit
 from convexnn.training.options import TrainingOptions
@@ -195,7 +195,7 @@ class _FilterSearch:
             solver=options.solver,
             tol=max(tol, _FINEST_TOL),
             max_iter=options.max_iter,
-            time_limit=self._clock.time_limit,
+            time_limit=self._clock,
             verbose=options.quieter.verbose,
             start=problem.point(program, self._neurons),
         )

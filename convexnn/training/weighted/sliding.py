@@ -18,7 +18,7 @@ import numpy as np
 from scipy.optimize import OptimizeResult, minimize
 
 from convexnn._typing import FloatArray
-from convexnn.training.descent.rounded_losses import without_kinks
+from convexnn.losses import without_kinks
 from convexnn.training.weighted.kinks import kink_subspace
 from convexnn.training.weighted.neurons import WeightedNeurons, WeightedProblem
 from convexnn_solvers.clock import Clock

@@ -1,5 +1,7 @@
 """The native solver as a backend."""
 
+import math
+
 import numpy as np
 
 from convexnn_solvers._typing import FloatArray
@@ -7,7 +9,7 @@ from convexnn_solvers.backends.base import Backend, Candidate
 from convexnn_solvers.exceptions import UnsupportedProgramError
 from convexnn_solvers.native.solver import NativeSolver
 from convexnn_solvers.options import SolveOptions
-from convexnn_solvers.program import ConvexProgram
+from convexnn_solvers.program import ConvexProgram, Loss
 
 __all__ = ["Native"]
 
@@ -16,16 +18,16 @@ class Native(Backend):
     """Proximal Newton method over working sets for smooth losses; iterates stay inside the cones."""
 
     name = "native"
-    losses = frozenset({"squared_error", "log_loss", "softmax", "huber", "squared_hinge"})
+    wanted = "smooth losses"
     chooses_blocks = True
     shares_work = True
 
     def check(self, program: ConvexProgram, options: SolveOptions) -> None:
         """Raise `UnsupportedProgramError` for what needs a cone solver."""
-        if program.loss.name not in self.losses:
+        if not self.takes(program.loss):
             raise UnsupportedProgramError(
-                f"The native solver needs a smooth loss, one of {sorted(self.losses)}; got "
-                f"{program.loss.name!r}. Use solver='clarabel' or another cone solver, or 'auto'."
+                f"The native solver needs a smooth loss; got {program.loss.name!r}. "
+                "Use solver='clarabel' or another cone solver, or 'auto'."
             )
         if program.alpha == 0:
             raise UnsupportedProgramError(
@@ -35,6 +37,10 @@ class Native(Backend):
             raise UnsupportedProgramError(
                 f"The native solver has no settings of its own; got {sorted(options.native)}."
             )
+
+    def takes(self, loss: Loss) -> bool:
+        """Whether the loss is smooth."""
+        return math.isfinite(loss.smoothness)
 
     def run(
         self,
