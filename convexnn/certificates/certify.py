@@ -191,10 +191,18 @@ class _Audit:
         """Train for better dual points; returns why that was not possible, if so."""
         problem, network = self._problem, self._network
 
-        def ask(theta: FloatArray) -> Bound:
-            return self._bound(problem.spread(theta), "training of a better network", clock)
+        def ask(theta: FloatArray, limit: Clock) -> Bound:
+            return self._bound(problem.spread(theta), "training of a better network", limit)
 
-        failure = refinement()(problem, network, ask, attained=self._objective, tol=self._tol, clock=clock)
+        failure = refinement()(
+            problem,
+            network,
+            ask,
+            attained=self._objective,
+            exact=self._pricing.may_be_exact(clock),
+            tol=self._tol,
+            clock=clock,
+        )
         if failure:
             self._bound(gradient_guess(problem, network), _GRADIENT, clock)
         return failure

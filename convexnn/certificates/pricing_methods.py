@@ -276,17 +276,30 @@ class Pricing:
         return best, name
 
     def _plan(self, n_rows: int, clock: Clock) -> list[tuple[str, float]]:
-        """Methods of "auto" in their order, with the share of the remaining time that each may take.
+        """Methods of "auto" in their order, with the share of the remaining time that each may take."""
+        if self._affords_branching(n_rows, clock):
+            return [("branch_and_bound", _BRANCHING_SHARE), ("semidefinite", 1.0)]
+        return [("semidefinite", 1.0)]
 
-        Branch and bound begins with the orthants of one half space for either sign of the gain or, where the
-        bias has no norm, for each row; it is left out where it could not even visit these.
+    def _affords_branching(self, n_rows: int, clock: Clock) -> bool:
+        """Whether the rank is small, and time enough for the cones that branch and bound begins with.
+
+        These are the orthants of a half space for either sign of the gain or, where the bias has no norm, for
+        each row.
         """
         penalized = bool(self.layer.penalized.all())
         cones = 2.0**self.rank if penalized else n_rows * 2.0 ** (self.rank - 2)
-        affordable = n_rows * cones <= _ROWS_A_SECOND * _BRANCHING_SHARE * clock.left
-        if self.rank <= _LARGEST_RANK and affordable:
-            return [("branch_and_bound", _BRANCHING_SHARE), ("semidefinite", 1.0)]
-        return [("semidefinite", 1.0)]
+        seconds = clock.left if clock.limited else _AUTO_SECONDS
+        affordable = n_rows * cones <= _ROWS_A_SECOND * _BRANCHING_SHARE * seconds
+        return self.rank <= _LARGEST_RANK and affordable
+
+    def may_be_exact(self, clock: Clock) -> bool:
+        """Whether the largest gain may be found in the time that is left, and not only bounded loosely."""
+        if self.method != "auto":
+            return self.method in ("enumeration", "branch_and_bound")
+        if isinstance(self.layer, GroupedLayer):
+            return self.layer.n_weights <= _LARGEST_RANK
+        return self._affords_branching(len(self.rows), clock)
 
 
 def _better(

@@ -15,8 +15,8 @@ from convexnn_solvers.clock import Clock
 
 __all__ = ["AskBound", "Refinement", "refinement", "register_refinement"]
 
-AskBound = Callable[[FloatArray], Bound]
-"""Proves the bound of a dual point of the problem's distinct samples, shape (n, K)."""
+AskBound = Callable[[FloatArray, Clock], Bound]
+"""Proves the bound of a dual point of the problem's distinct samples, (n, K), within a limit of time."""
 
 
 class Refinement(Protocol):
@@ -29,6 +29,7 @@ class Refinement(Protocol):
         ask: AskBound,
         *,
         attained: float,
+        exact: bool,
         tol: float,
         clock: Clock,
     ) -> str:
@@ -44,6 +45,8 @@ class Refinement(Protocol):
             May be called several times; the best answer counts.
         attained : float
             The network's objective.
+        exact : bool
+            Whether gains are bounded exactly if there is time for it, and not by a relaxation only.
         tol : float
             Wanted relative gap between the least objective known and the best bound.
         clock : Clock

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import joblib
+import numpy as np
 from sklearn.base import BaseEstimator, is_classifier
 from sklearn.pipeline import Pipeline
 
@@ -89,6 +90,8 @@ def _certified(model: Any, table: Table, options: argparse.Namespace) -> Certifi
         raise CommandError(f"The file {options.model!r} must hold an estimator. Got {type(model).__name__}.")
     task = "classification" if is_classifier(model) else "regression"
     X, _, y, _ = split(table, task, options)
+    if not hasattr(model, "feature_names_in_"):
+        X = np.asarray(X)
     if isinstance(model, Pipeline):
         X = model[:-1].transform(X)
         model = model[-1]
@@ -109,6 +112,7 @@ def _report(
     witness = certificate.witness
     return {
         "objective": certificate.objective,
+        "alpha": certificate.alpha,
         "lower_bound": certificate.lower_bound,
         "gap": certificate.gap,
         "relative_gap": certificate.relative_gap,
@@ -137,7 +141,7 @@ def _summary(certificate: Certificate, table: Table, seconds: float, options: ar
     lines = {
         "model": str(options.model),
         "data": f"{options.data}: {len(table.y)} samples, {len(table.features)} features",
-        "objective": f"{certificate.objective:.8g}",
+        "objective": f"{certificate.objective:.8g} at alpha {certificate.alpha:.6g}",
         "lower bound": f"{certificate.lower_bound:.8g} (scope {certificate.scope}: every network)",
         "relative gap": f"{certificate.relative_gap:.2g} ({verdict}, tol {options.tol:.2g})",
         "method": certificate.method,

@@ -37,12 +37,24 @@ class Table:
         Names of the columns of `X`.
     target : str
         Name of the target.
+    named : bool
+        Whether the file says these names.
     """
 
     X: FloatArray
     y: NDArray[Any]
     features: list[str]
     target: str
+    named: bool = True
+
+    @property
+    def samples(self) -> Any:
+        """`X`, as a frame where the file names its columns, so that models know them."""
+        if not self.named:
+            return self.X
+        import pandas as pd
+
+        return pd.DataFrame(self.X, columns=self.features)
 
 
 def read_table(path: str | os.PathLike[str], target: str | None = None) -> Table:
@@ -122,7 +134,7 @@ def _read_npz(path: Path, target: str | None) -> Table:
     _check_missing(names, ~np.isfinite(X))
     if y.dtype.kind == "f":
         _check_missing(["y"], ~np.isfinite(y)[:, None])
-    return Table(X, y, names, "y")
+    return Table(X, y, names, "y", named=False)
 
 
 def _read_columns(path: Path, target: str | None) -> Table:

@@ -234,9 +234,9 @@ def _estimator(task: str, options: argparse.Namespace) -> Estimator:
 
 def split(table: Table, task: str, options: argparse.Namespace) -> tuple[Any, Any, Any, Any]:
     if options.test_size is None:
-        return table.X, None, table.y, None
+        return table.samples, None, table.y, None
     X, X_test, y, y_test = train_test_split(
-        table.X,
+        table.samples,
         table.y,
         test_size=options.test_size,
         random_state=options.seed,

@@ -125,7 +125,8 @@ class TwoLayerNetwork(BaseNetwork):
         Parameters
         ----------
         alpha : float, optional
-            Stored as the estimator's own `alpha`.
+            Stored as the estimator's own `alpha`. Its solver is "lbfgs", for which it means the same here and
+            there: ``F`` is ``n_samples`` times the loss, for one output and a free hidden bias.
 
         Returns
         -------
@@ -141,6 +142,9 @@ class TwoLayerNetwork(BaseNetwork):
     @classmethod
     def from_sklearn(cls, mlp: Any) -> "TwoLayerNetwork":
         """Return the network of a fitted MLPRegressor or MLPClassifier, with ``hidden_bias="free"``.
+
+        The network does not know the estimator's `alpha`, which "adam" and "sgd" use per batch: what they minimise
+        is ``F`` with ``alpha * n_samples / batch_size``. (`convexnn.certify` of the estimator reads that.)
 
         Parameters
         ----------

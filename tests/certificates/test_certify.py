@@ -92,7 +92,8 @@ def test_every_method_bounds_the_optimum(method, hidden_bias):
     case = every_pattern(draw_case(5, hidden_bias=hidden_bias, n=7, alpha=0.2))
     optimum = case.optimum()
     found = certified(random_network(case, np.random.default_rng(0)), case, method=method)
-    assert 0 <= found.lower_bound <= optimum * (1 + 1e-7)
+    least = 0.05 if method in ("closed_form", "semidefinite") else 1 - 1e-5
+    assert least * optimum <= found.lower_bound <= optimum * (1 + 1e-7)
     assert method == "auto" or found.method.startswith(method.replace("_", " "))
 
 
@@ -287,7 +288,7 @@ def test_a_time_limit_leaves_a_valid_bound(time_limit, hidden_bias):
     model = ConvexMLPRegressor(1.0, patterns=20, hidden_bias=hidden_bias, random_state=0).fit(X, y)
     found = certify(model, X, y, time_limit=time_limit, method="semidefinite")
     best = certify(model, X, y)
-    assert 0 <= found.lower_bound <= best.objective
+    assert 0 < found.lower_bound <= best.lower_bound * (1 + 1e-9)
     assert best.lower_bound <= best.objective
     assert found.complete == (not found.message)
     assert best.complete
@@ -395,6 +396,7 @@ def test_bounds_enclose_the_optimum_on_degenerate_data(index):
     for method in METHODS:
         found = certified(network, scaled, method=method)
         rounding = 1e-6 * (1e-3 + abs(optimum))
-        assert 0 <= found.lower_bound <= optimum + rounding
+        assert found.lower_bound <= optimum + rounding
+        assert found.objective >= optimum - rounding
         if method not in ("closed_form", "semidefinite"):
             assert found.lower_bound >= optimum - 10 * rounding

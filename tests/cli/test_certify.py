@@ -91,3 +91,26 @@ def test_wrong_files_are_errors_of_one_line(data, tmp_path, capsys):
         message = capsys.readouterr().err
         assert words in message
         assert message.count("\n") == 1
+
+
+@pytest.mark.parametrize("extra", [[], ["--standardize"]])
+def test_columns_are_read_by_name(data, tmp_path, capsys, extra):
+    path, X, _ = data
+    model, swapped, other = tmp_path / "model.joblib", tmp_path / "swapped.csv", tmp_path / "other.csv"
+    frame = pd.read_csv(path)
+    frame[["b", "a", "y"]].to_csv(swapped, index=False)
+    frame.rename(columns={"a": "c"}).to_csv(other, index=False)
+    fit = ["fit", str(path), "--alpha", "0.5", "--patterns", "exact", "--tol", "1e-7", "--model", str(model)]
+    assert main([*fit, *extra]) == 0
+    capsys.readouterr()
+    for wrong, words in ((swapped, "same order"), (other, "- c")):
+        assert main(["certify", str(model), str(wrong)]) == 2
+        message = capsys.readouterr().err
+        assert "feature names" in message
+        assert words in message
+        assert message.count("\n") == 1
+    code, report = run([model, path, "--tol", "1e-6"], capsys)
+    assert (code, report["alpha"]) == (0, 0.5)
+    # Models that were fitted on arrays know no names.
+    joblib.dump(ConvexMLPRegressor(0.5, patterns=5, random_state=0).fit(X, frame["y"]), model)
+    assert run([model, path, "--no-refine"], capsys)[0] == 1

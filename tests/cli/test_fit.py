@@ -106,7 +106,8 @@ def test_model_file_predicts_as_a_direct_fit(regression, regression_csv, tmp_pat
     X, y = regression
     scaled = (X - X.mean(axis=0)) / X.std(axis=0) if standardize else X
     direct = ConvexMLPRegressor(patterns=20, random_state=0).fit(scaled, y)
-    np.testing.assert_allclose(joblib.load(path).predict(X), direct.predict(scaled), rtol=1e-6, atol=1e-8)
+    found = joblib.load(path).predict(pd.DataFrame(X, columns=["a", "b"]))
+    np.testing.assert_allclose(found, direct.predict(scaled), rtol=1e-6, atol=1e-8)
     assert str(path) in capsys.readouterr().out
 
 

@@ -1,7 +1,9 @@
 """Branch and bound against enumeration of cells by other means, exact values and brute force."""
 
 import itertools
+import os
 from fractions import Fraction
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -10,7 +12,8 @@ from hypothesis import strategies as st
 from scipy.optimize import nnls
 
 from convexnn.patterns import enumerate_patterns
-from convexnn.pricing.branch_and_bound import support_bounds
+from convexnn.pricing import best_first
+from convexnn.pricing.branch_and_bound import _Pricing, support_bounds
 
 
 def value(X, t, linear, u):
@@ -167,3 +170,16 @@ def test_a_bias_without_norm_needs_a_balanced_t_and_a_constant_column():
         support_bounds(X, np.ones(4), penalized=free)
     with pytest.raises(ValueError, match="must be constant"):
         support_bounds(X[:, ::-1], np.array([1.0, -1.0, 0.0, 0.0]), penalized=free)
+
+
+def test_few_cones_are_visited_between_looks_at_the_clock(monkeypatch):
+    # A cone of many rows takes long, so that a limit of time holds only if tasks begin with few of them.
+    rng = np.random.default_rng(0)
+    X, t = rng.normal(size=(200, 5)), rng.normal(size=200)
+    ticks = itertools.count()
+    monkeypatch.setattr(best_first, "time", SimpleNamespace(perf_counter=lambda: 10.0 * next(ticks)))
+    search = best_first.BestFirst(_Pricing(X, t, np.zeros(5), None), 0.0, 1e-7, 1e6)
+    assert not search.run(np.inf, deadline=5.0)
+    assert 1 <= search.n_visited <= (os.cpu_count() or 1)
+    # What is left covers everything, so that the bound holds.
+    assert search.upper >= support_bounds(X, t).lower

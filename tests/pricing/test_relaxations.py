@@ -109,7 +109,7 @@ def test_single_row_is_exact(method):
 @pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize("free", [False, True])
 def test_a_time_limit_leaves_a_valid_bound(method, free):
-    X, t, _, penalized = draw(3, 40, 3, free)
+    X, t, _, penalized = draw(6, 40, 3, free)
     found = method(X, t, penalized=penalized, time_limit=0.0)
     assert not found.complete
     _, gains = local_maxima(X, t, penalized=penalized)
@@ -137,3 +137,28 @@ def test_only_a_column_of_ones_may_be_free():
         closed_form(X, t, penalized=np.array([False, True]))
     with pytest.raises(ValueError, match="last coordinate"):
         closed_form(2 * X, t, penalized=np.array([True, False]))
+
+
+@pytest.mark.parametrize("offset", [0.0, 1e5])
+def test_closed_forms_of_all_kinks_come_together(offset):
+    X, t, _, penalized = draw(1, 300, 4, True)
+    X = X + np.where(penalized, offset, 0.0)
+    found = closed_form(X, t, penalized=penalized)
+    # One by one: without a bias, in the rows seen from each row with a concave kink.
+    singly = [
+        closed_form(X[:, :-1] - X[j, :-1], sign * t).upper
+        for sign in (1.0, -1.0)
+        for j in np.flatnonzero(sign * t < 0)
+    ]
+    assert found.complete
+    assert found.n_nodes < 10 < len(singly)
+    assert found.lower <= found.upper <= max(singly) * (1 + 1e-6)
+
+
+@pytest.mark.parametrize("free", [False, True])
+def test_ascents_stop_at_the_limit_of_time(free):
+    X, t, _, penalized = draw(2, 50, 4, free)
+    started, values = local_maxima(X, t, penalized=penalized, n_starts=8, time_limit=0.0)
+    _, best = local_maxima(X, t, penalized=penalized, n_starts=8)
+    assert np.abs(values).max() < np.abs(best).max()
+    np.testing.assert_allclose(values, gain(X, t, None, started), rtol=1e-12)
