@@ -168,6 +168,9 @@ class ExplicitDesign:
         del slots
         return group_derivative_factors(shrunk, shrinkage)
 
+    def normalized(self) -> None:
+        """All coordinates are in the norm, which leaves no choice of others."""
+
     def restrict(self, indices: IntArray | Sequence[int]) -> "ExplicitDesign":
         """Return the design of a subset of the blocks."""
         return ExplicitDesign(self._blocks[:, np.asarray(indices, dtype=np.intp)])

@@ -8,11 +8,12 @@ from scipy import sparse
 
 from convexnn._typing import BoolArray, FloatArray, FloatMatrix, IntArray, WordArray
 from convexnn.activations import Activation
-from convexnn.cones import ConeProjector, FreeCoordinateSupport, Projector
+from convexnn.cones import ConeProjector, FreeCoordinateSupport, NormalizedRows, Projector
 from convexnn.designs.group_norm import group_derivative_factors, group_shrink
 from convexnn.designs.masked_maps import MaskedMaps
 from convexnn.designs.precision import row_norms, times_transposed
 from convexnn.patterns import PatternSet, pack_bits
+from convexnn_solvers.program import Normalized
 
 __all__ = ["MaskedDesign"]
 
@@ -113,9 +114,14 @@ class MaskedDesign:
         return ConeProjector(self.X, self.patterns.bits, self._lengths, self.penalized)
 
     @cached_property
+    def _normalized_rows(self) -> NormalizedRows:
+        """The data in coordinates that suit them, where a coordinate has no norm."""
+        return NormalizedRows.of(self.X, self.penalized)
+
+    @cached_property
     def _free_support(self) -> FreeCoordinateSupport:
         """Bounds where a coordinate has no norm."""
-        return FreeCoordinateSupport(self.X, self.patterns, self.penalized)
+        return FreeCoordinateSupport(self._normalized_rows.rows, self.patterns, self.penalized)
 
     def forward(self, weights: FloatArray) -> FloatArray:
         """``sum_i A_i weights[k, i]``: (K, P, d) -> (n, K); blocks that are zero cost nothing."""
@@ -285,7 +291,9 @@ class MaskedDesign:
         elif self.penalized.all():
             bounds = self._projector.support(flat, threshold, n_largest)
         else:
-            bounds = self._free_support.bounds(flat, np.arange(len(flat)) % self.n_blocks)
+            own = self._normalized_rows
+            bounds = self._free_support.support(flat @ own.change, threshold / own.unit, n_largest)
+            bounds *= own.unit
         return np.asarray(bounds.reshape(gradients.shape[:-1]))
 
     def block_outputs(self, blocks: IntArray, weights: FloatArray) -> FloatArray:
@@ -313,6 +321,17 @@ class MaskedDesign:
         if self.constrained:
             return self._projector.derivative_factors(slots, shrunk, shrinkage)
         return group_derivative_factors(shrunk, shrinkage)
+
+    def normalized(self) -> Normalized | None:
+        """Return the design in coordinates that suit the data, where a free one allows a choice."""
+        if self.penalized.all():
+            return None
+        own = self._normalized_rows
+        patterns = PatternSet(
+            self.patterns.bits, self.patterns.generators @ own.inverse.T, self.patterns.n_samples
+        )
+        design = MaskedDesign(own.rows, patterns, self.activation, self.penalized, self.positions)
+        return Normalized(design, own.change, own.inverse, own.unit)
 
     def restrict(self, indices: IntArray | Sequence[int]) -> "MaskedDesign":
         """Return the design of the same data with a subset of the patterns."""

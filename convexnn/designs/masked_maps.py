@@ -9,7 +9,7 @@ from convexnn._typing import FloatArray, FloatMatrix, IntArray
 from convexnn.activations import Activation
 from convexnn.designs.precision import times, times_transposed
 from convexnn.patterns import PatternSet, apply_patterns, pool_matrix, pool_outputs, spread_dual
-from convexnn_solvers.threads import in_parts
+from convexnn_solvers.threads import in_parts, sum_of_parts
 
 __all__ = ["MaskedMaps"]
 
@@ -82,10 +82,9 @@ class MaskedMaps:
 
     def gradients(self, blocks: IntArray, dual: FloatArray, outputs: IntArray) -> FloatArray:
         """``A_i' dual[:, k]`` for ``i = blocks[j], k = outputs[j]``: (B,), (n, K), (B,) -> (B, d)."""
-        sums: dict[int, FloatArray] = {}
 
-        def work(samples: slice) -> None:
-            gradients = sums[samples.start] = np.zeros((len(blocks), self.n_features))
+        def work(samples: slice) -> FloatArray:
+            gradients = np.zeros((len(blocks), self.n_features))
             for chunk, part, rows in self._chunks(len(blocks), samples):
                 owners = blocks[chunk]
                 pulls = np.repeat(dual[part].T, self.positions, axis=1)
@@ -95,13 +94,9 @@ class MaskedMaps:
                 )
                 times(values, self.X[rows], product)
                 gradients[chunk] += product
+            return gradients
 
-        in_parts(work, self.n_samples, 2.0 * len(blocks) * self.X.size)
-        # In the order of the samples, so that rounding is the same every time.
-        total, *others = (sums[start] for start in sorted(sums))
-        for other in others:
-            total += other
-        return total
+        return sum_of_parts(work, self.n_samples, 2.0 * len(blocks) * self.X.size)
 
     def _stacked(self, blocks: IntArray) -> FloatArray:
         """``A_i`` side by side for each sample, (B,) -> (n, B, d)."""

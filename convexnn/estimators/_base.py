@@ -5,6 +5,7 @@ from abc import ABC, abstractmethod
 from typing import Any, ClassVar
 
 import numpy as np
+from joblib import effective_n_jobs
 from numpy.typing import ArrayLike, NDArray
 from sklearn.base import BaseEstimator
 from sklearn.exceptions import ConvergenceWarning
@@ -21,6 +22,7 @@ from convexnn.problem import NetworkKind, Problem, TrainingData, check_bias, che
 from convexnn.programs.pattern_choice import check_patterns_option
 from convexnn.training import Fit, TrainingOptions, train
 from convexnn_solvers import SolveResult, Status
+from convexnn_solvers.threads import worker_threads
 
 __all__ = ["BaseConvexMLP", "BaseNetworkEstimator"]
 
@@ -164,7 +166,9 @@ class BaseConvexMLP(BaseNetworkEstimator):
         samples, y = self._validated_samples(X, y)
         data = self._training_data(samples, y, check_sample_weight(sample_weight, len(samples)))
         problem = Problem.of(data, self._kind(), self._checked_alpha())
-        fit = train(problem, options, clock, self._previous(problem))
+        n_threads = None if self.n_jobs is None else effective_n_jobs(self.n_jobs)
+        with worker_threads(n_threads):
+            fit = train(problem, options, clock, self._previous(problem))
         self._set_fitted(fit)
         complaint = fit.complaint(self.tol)
         if complaint:

@@ -13,7 +13,7 @@ from convexnn.activations import Activation
 from convexnn.layers import HiddenLayer
 from convexnn.losses import Loss
 from convexnn.problem import Neurons, Problem
-from convexnn_solvers.threads import in_parts
+from convexnn_solvers.threads import in_parts, sum_of_parts
 
 __all__ = ["Objective", "merged", "random_neurons"]
 
@@ -186,16 +186,13 @@ class Objective:
 
             in_parts(square, m, float(kinks.size * d))
             return blocks
-        parts: dict[int, FloatArray] = {}
 
-        def work(part: slice) -> None:
+        def work(part: slice) -> FloatArray:
             own = np.zeros((m, d, d))
             _add_squares(kinks[part], X[part], own)
-            parts[part.start] = own
+            return own
 
-        in_parts(work, len(X), float(kinks.size * d))
-        # In the order of the rows, whichever thread is done first.
-        lower = np.sum([parts[start] for start in sorted(parts)], axis=0)
+        lower = sum_of_parts(work, len(X), float(kinks.size * d))
         upper = np.tril(lower, -1).transpose(0, 2, 1)
         return np.asarray(np.tril(lower) + upper)
 
