@@ -44,8 +44,9 @@ class Neurons:
 
     @classmethod
     def none(cls, n_weights: int, intercept: FloatArray) -> "Neurons":
-        """Return a network without neurons."""
-        return cls(np.zeros((0, n_weights)), np.zeros((0, len(intercept))), intercept)
+        """Return a network without neurons, of any activation."""
+        nothing = np.zeros((0, n_weights))
+        return cls(nothing, np.zeros((0, len(intercept))), intercept, nothing)
 
     def __len__(self) -> int:
         """Return the number of neurons."""

@@ -249,7 +249,7 @@ def network_from_neurons(
         scale * neurons.directions[used],
         neurons.intercept,
         classes=classes,
-        gates=None if neurons.gates is None else neurons.gates[used],
+        gates=neurons.gates[used] if neurons.gates is not None and kind.activation.gated else None,
     )
 
 

@@ -23,13 +23,13 @@ __all__ = ["in_parts", "single_blas_thread", "sum_of_parts", "worker_threads"]
 
 # Operations that take about a millisecond, some ten times what handing them to a thread costs.
 _WORTH_A_THREAD = 1e6
-# Parts of a sum, of which few cores have as many each; more would only cost memory for the parts.
-_PARTS_OF_SUMS = 8
+# Parts of one piece of work: a multiple of usual numbers of cores; more would be too small for products.
+_MOST_PARTS = 8
 
 
 @cache
 def _pool() -> ThreadPoolExecutor:
-    return ThreadPoolExecutor(numba.get_num_threads())
+    return ThreadPoolExecutor(int(numba.config.NUMBA_NUM_THREADS))
 
 
 # Threads do not survive a fork, a pool that believes in them would wait for ever.
@@ -38,7 +38,9 @@ if hasattr(os, "register_at_fork"):
 
 
 def in_parts(work: Callable[[slice], None], n_items: int, operations: float) -> None:
-    """Call `work` on slices that cover ``0 .. n_items``, one for each thread if there is enough to do.
+    """Call `work` on slices that cover ``0 .. n_items``, shared between threads if there is enough to do.
+
+    The slices depend on the work alone and not on the number of threads, and so does all rounding.
 
     Parameters
     ----------
@@ -48,14 +50,18 @@ def in_parts(work: Callable[[slice], None], n_items: int, operations: float) -> 
     operations : float
         Arithmetic operations of all items together, roughly.
     """
-    n_threads = min(numba.get_num_threads(), n_items, int(operations / _WORTH_A_THREAD))
-    if n_threads < 2:
-        work(slice(0, n_items))
-        return
-    ends = np.linspace(0, n_items, n_threads + 1).astype(int).tolist()
-    others = [_pool().submit(work, slice(low, high)) for low, high in pairwise(ends[1:])]
+    n_parts = max(1, min(_MOST_PARTS, n_items, int(operations / _WORTH_A_THREAD)))
+    ends = np.linspace(0, n_items, n_parts + 1).astype(int).tolist()
+
+    def several(first: int, last: int) -> None:
+        for low, high in pairwise(ends[first : last + 1]):
+            work(slice(low, high))
+
+    n_threads = min(numba.get_num_threads(), n_parts)
+    shares = np.linspace(0, n_parts, n_threads + 1).astype(int).tolist()
+    others = [_pool().submit(several, first, last) for first, last in pairwise(shares[1:])]
     try:
-        work(slice(0, ends[1]))
+        several(0, shares[1])
     finally:
         wait(others)
     for other in others:
@@ -63,10 +69,7 @@ def in_parts(work: Callable[[slice], None], n_items: int, operations: float) -> 
 
 
 def sum_of_parts(work: Callable[[slice], FloatArray], n_items: int, operations: float) -> FloatArray:
-    """Add up what `work` returns for slices that cover ``0 .. n_items``, shared between threads.
-
-    Slices and the order of the sum depend on the work alone, so that rounding is the same with any number of
-    threads.
+    """Add up what `work` returns for the slices of `in_parts`, in their order.
 
     Parameters
     ----------
@@ -77,16 +80,13 @@ def sum_of_parts(work: Callable[[slice], FloatArray], n_items: int, operations: 
     -------
     ndarray
     """
-    n_parts = max(1, min(_PARTS_OF_SUMS, n_items, int(operations / _WORTH_A_THREAD)))
-    ends = np.linspace(0, n_items, n_parts + 1).astype(int).tolist()
-    parts: list[FloatArray | None] = [None] * n_parts
+    parts: dict[int, FloatArray] = {}
 
-    def several(numbers: slice) -> None:
-        for number in range(numbers.start, numbers.stop):
-            parts[number] = work(slice(ends[number], ends[number + 1]))
+    def keep(part: slice) -> None:
+        parts[part.start] = work(part)
 
-    in_parts(several, n_parts, operations)
-    first, *others = (part for part in parts if part is not None)
+    in_parts(keep, n_items, operations)
+    first, *others = (parts[start] for start in sorted(parts))
     for other in others:
         first += other
     return first
