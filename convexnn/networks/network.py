@@ -143,8 +143,8 @@ class TwoLayerNetwork(BaseNetwork):
     def from_sklearn(cls, mlp: Any) -> "TwoLayerNetwork":
         """Return the network of a fitted MLPRegressor or MLPClassifier, with ``hidden_bias="free"``.
 
-        The network does not know the estimator's `alpha`, which "adam" and "sgd" use per batch: what they minimise
-        is ``F`` with ``alpha * n_samples / batch_size``. (`convexnn.certify` of the estimator reads that.)
+        The network does not know the estimator's `alpha`, which "adam" and "sgd" use per batch: what they
+        minimise is ``F`` with ``alpha * n_samples / batch_size``. (`convexnn.certify` reads that.)
 
         Parameters
         ----------
