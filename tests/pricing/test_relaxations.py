@@ -141,7 +141,7 @@ def test_only_a_column_of_ones_may_be_free():
 
 @pytest.mark.parametrize("offset", [0.0, 1e5])
 def test_closed_forms_of_all_kinks_come_together(offset):
-    X, t, _, penalized = draw(1, 300, 4, True)
+    X, t, _, penalized = draw(1, 100, 4, True)
     X = X + np.where(penalized, offset, 0.0)
     found = closed_form(X, t, penalized=penalized)
     # One by one: without a bias, in the rows seen from each row with a concave kink.
@@ -151,7 +151,7 @@ def test_closed_forms_of_all_kinks_come_together(offset):
         for j in np.flatnonzero(sign * t < 0)
     ]
     assert found.complete
-    assert found.n_nodes < 10 < len(singly)
+    assert found.n_nodes < 10 < 90 < len(singly)
     assert found.lower <= found.upper <= max(singly) * (1 + 1e-6)
 
 

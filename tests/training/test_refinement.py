@@ -103,7 +103,7 @@ def test_where_programs_cost_much_a_first_bound_says_whether_to_go_on(monkeypatc
 
 
 def test_without_a_limit_of_time_rounds_are_limited_by_their_work(monkeypatch):
-    problem = problem_of(n=60, d=4, alpha=0.05)
+    problem = problem_of(n=40, d=3, alpha=0.05)
     rounds = []
     step = CertifiedSearch.step
     monkeypatch.setattr(CertifiedSearch, "step", lambda self, run: rounds.append(1) or step(self, run))
