@@ -340,7 +340,10 @@ class _Search:
 
     def _measured(self, task: _Round, stopped: Status) -> tuple[_Round, SolveResult]:
         """Return the starting point for the answer."""
-        return task, measure_point(task.program, *task.start, tol=self.limits.tol, stopped=stopped)
+        left = None if self.until == math.inf else max(_TINY, self.until - time.perf_counter())
+        return task, measure_point(
+            task.program, *task.start, tol=self.limits.tol, stopped=stopped, time_limit=left
+        )
 
     def _price(self, task: _Round, result: SolveResult, starts: FloatArray) -> Candidates:
         """Search all patterns for neurons whose price is above alpha."""

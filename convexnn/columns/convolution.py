@@ -250,7 +250,7 @@ def _linear(
         if previous is not None:
             columns = network_weights(previous)[:, : patches.shape[2]].T
             start = linear_conv_blocks(columns, previous.output_weights), previous.output_biases
-        result = solve_spectral(spectral, start=start, **limits)
+        result = solve_spectral(spectral, solver=solver, start=start, **limits)
         columns, amounts = linear_conv_weights(spectral, result.blocks)
     network = _from_filters(data, kind, columns.T, amounts, result.intercept)
     return TrainedConvolution(network, _patterns(data, kind, columns.T[:0]), result, "global", math.nan)
