@@ -18,8 +18,8 @@ import math
 import numpy as np
 
 from convexnn._typing import BoolArray, FloatArray
-from convexnn.certificates.problem import CertificationProblem
 from convexnn.losses import LOSSES
+from convexnn.problem import Problem
 
 __all__ = ["check_loss", "dual_lower_bound", "exact_point", "exact_sums"]
 
@@ -31,7 +31,7 @@ _BITS = 51
 _SMALLEST = 1e-140
 
 
-def check_loss(problem: CertificationProblem) -> None:
+def check_loss(problem: Problem) -> None:
     """Raise ValueError for losses whose rounding errors are not known here."""
     if not problem.loss.has_conjugate_terms:
         known = sorted(name for name, loss in LOSSES.items() if loss.has_conjugate_terms)
@@ -41,12 +41,12 @@ def check_loss(problem: CertificationProblem) -> None:
         )
 
 
-def exact_point(problem: CertificationProblem, theta: FloatArray) -> FloatArray:
+def exact_point(problem: Problem, theta: FloatArray) -> FloatArray:
     """Return a point near `theta`, inside the conjugate's domain, all of whose sums are exact.
 
     Parameters
     ----------
-    problem : CertificationProblem
+    problem : Problem
     theta : ndarray of shape (n, K)
         Sums over samples are almost zero where an intercept asks for it.
 
@@ -55,12 +55,12 @@ def exact_point(problem: CertificationProblem, theta: FloatArray) -> FloatArray:
     ndarray of shape (n, K)
         Sums over samples are exactly zero where an intercept asks for it.
     """
-    z = problem.loss.project_dual(-theta, problem.targets, problem.sample_weight)
+    z = problem.loss.project_dual(-theta, problem.data.targets, problem.data.weight)
     z = z * (1 - 16 * (z.shape[1] + 1) * _EPS)
     if not problem.loss.shift_invariant:
-        return exact_sums(-z, zero=problem.fit_intercept, copies=problem.layer.positions)
-    z = _on_grid(z, problem.layer.positions)
-    at_target = problem.targets > 0
+        return exact_sums(-z, zero=problem.fit_intercept, copies=problem.original_layer.positions)
+    z = _on_grid(z, problem.original_layer.positions)
+    at_target = problem.data.targets > 0
     z[at_target] = -np.where(at_target, 0.0, z).sum(axis=1)
     if problem.fit_intercept:
         _balance_classes(z, at_target)
@@ -130,12 +130,12 @@ def _balance_classes(z: FloatArray, at_target: BoolArray) -> None:
                 break
 
 
-def dual_lower_bound(problem: CertificationProblem, theta: FloatArray) -> float:
+def dual_lower_bound(problem: Problem, theta: FloatArray) -> float:
     """Return a number that ``D(theta) = -sum_i s_i loss*(-theta_i / s_i)`` is certainly not below.
 
     Parameters
     ----------
-    problem : CertificationProblem
+    problem : Problem
     theta : ndarray of shape (n, K)
         From `exact_point`.
 
@@ -143,10 +143,10 @@ def dual_lower_bound(problem: CertificationProblem, theta: FloatArray) -> float:
     -------
     float
     """
-    used = problem.sample_weight > 0
+    used = problem.data.weight > 0
     z = -theta[used]
     with np.errstate(over="ignore", invalid="ignore"):
-        terms, error = problem.loss.conjugate_terms(z, problem.targets[used], problem.sample_weight[used])
+        terms, error = problem.loss.conjugate_terms(z, problem.data.targets[used], problem.data.weight[used])
     if not (np.isfinite(terms).all() and math.isfinite(error)):
         return -math.inf
     error = error * (1 + 4 * z.size * _EPS) + z.size * (1 + float(np.abs(z).max(initial=0.0))) * _TINY

@@ -11,12 +11,11 @@ For K outputs a neuron gains ``|g|_2`` for each unit of its norms, ``g = (theta_
 at most ``sqrt(sum_k H_k^2)``. Where g lies in a plane (two outputs, or three whose thetas sum to zero in
 each sample, as those of softmax do) one of N unit vectors v at equal angles in a half plane has ``|v . g| >=
 cos(pi / 2N) |g|``, hence ``|g| <= max_v H(theta v) / cos(pi / 2N)``, which is sharp up to one percent. The
-columns ``theta v`` are made exact again; what that changes is added with `CertificationProblem.reach`, as
+columns ``theta v`` are made exact again; what that changes is added with `HiddenLayer.reach`, as
 they sum to zero where those of ``theta`` do.
 """
 
 import math
-import time
 from dataclasses import dataclass, replace
 from functools import cached_property
 from importlib import import_module
@@ -26,15 +25,25 @@ import numpy as np
 
 from convexnn._typing import BoolArray, FloatArray
 from convexnn.certificates.exact_dual import exact_sums
-from convexnn.certificates.problem import CertificationProblem
+from convexnn.layers import GroupedLayer, HiddenLayer
 from convexnn.pricing.bounds import SupportBounds
-from convexnn.pricing.hidden_layer import GroupedLayer
+from convexnn.problem import Problem
+from convexnn_solvers.clock import Clock
 
 __all__ = ["METHODS", "Price", "Pricing"]
 
 _EPS = float(np.finfo(np.float64).eps)
-_AUTO_SECONDS = 30.0
+# Seconds that "auto" may take for a dual point where there is no limit of time: what users are ready to wait.
+_AUTO_SECONDS = 60.0
+# Shares of the time that is left, of the closed form and of branch and bound: others may still follow.
+_FIRST_SHARE, _BRANCHING_SHARE = 0.3, 0.7
+# Rows, over all cones, that branch and bound visits in a second; measured at rank 5 on one core.
+_ROWS_A_SECOND = 1e6
+# Of branch and bound's share where its bound is of no use: it may find the neuron of the largest gain.
+_USELESS_SHARE = 0.1
+# Rank up to which "auto" tries branch and bound: beyond it hundreds of samples took more than minutes.
 _LARGEST_RANK = 9
+# Directions in the half plane of several outputs' gains: the cosine costs less than a hundredth of the bound.
 _N_ANGLES = 12
 _COSINE = math.cos(0.5 * math.pi / _N_ANGLES)
 
@@ -97,16 +106,17 @@ class Pricing:
 
     Parameters
     ----------
-    problem : CertificationProblem
+    problem : Problem
     method : {"auto", "enumeration", "branch_and_bound", "closed_form", "semidefinite"}
-        "auto" tries the closed form, branch and bound where the rank is small, and, where that is not
-        completed, the semidefinite relaxation, and takes the least bound.
+        "auto" tries the closed form; branch and bound where the rank is at most 9 and there is time for a
+        first pass; and, where that is not completed, the semidefinite relaxation; and takes the least bound.
     """
 
-    def __init__(self, problem: CertificationProblem, method: str = "auto") -> None:
+    def __init__(self, problem: Problem, method: str = "auto") -> None:
         self.problem = problem
         self.method = method
-        rows, index = np.unique(problem.layer.rows + 0.0, axis=0, return_inverse=True)
+        self.layer: HiddenLayer = problem.original_layer
+        rows, index = np.unique(self.layer.rows + 0.0, axis=0, return_inverse=True)
         self.rows, self._index = np.ascontiguousarray(rows), index.ravel()
 
     @cached_property
@@ -114,7 +124,9 @@ class Pricing:
         """Rank of ``X~``, as floating point sees it."""
         return int(np.linalg.matrix_rank(self.rows))
 
-    def __call__(self, theta: FloatArray, *, threshold: float, deadline: float = math.inf) -> Price:
+    def __call__(
+        self, theta: FloatArray, *, threshold: float, hopeless: float = math.inf, clock: Clock
+    ) -> Price:
         """Bound the largest gain.
 
         Parameters
@@ -123,20 +135,24 @@ class Pricing:
             From `exact_point`.
         threshold : float
             Bounds at or below it need not be tightened.
-        deadline : float
-            Of `time.perf_counter`; a valid bound is returned in any case.
+        hopeless : float
+            A gain above it makes the dual point useless, so that "auto" does not take the time to bound it
+            well.
+        clock : Clock
+            A valid bound is returned in any case.
 
         Returns
         -------
         Price
         """
         K = theta.shape[1]
-        layer = self.problem.layer
-        if isinstance(layer, GroupedLayer):
-            bounds, name = self._grouped(layer, theta, threshold, deadline)
+        if self.method == "auto" and not clock.limited:
+            clock = Clock(_AUTO_SECONDS)
+        if isinstance(self.layer, GroupedLayer):
+            bounds, name = self._grouped(self.layer, theta, threshold, clock)
             return Price(bounds.upper, bounds.lower, bounds.weights[None], name, bounds.complete)
         if K == 1:
-            bounds, name = self._price(theta[:, 0], threshold, deadline)
+            bounds, name = self._price(theta[:, 0], threshold, hopeless, clock)
             neurons = bounds.weights[None]
             return Price(bounds.upper, bounds.lower, neurons, name, bounds.complete)
         vectors = self._vectors(K)
@@ -145,7 +161,10 @@ class Pricing:
             columns, slack = self._projected(theta, vectors)
             level = max(0.0, threshold * _COSINE - float(slack.max()))
         # Of several outputs only the sum of squares is compared, so that no single bound may stay loose.
-        found = [self._price(column, level, deadline) for column in columns.T]
+        found = [
+            self._price(column, level, hopeless, clock.share(1 / (columns.shape[1] - k)))
+            for k, column in enumerate(columns.T)
+        ]
         uppers = [bounds.upper + rest for (bounds, _), rest in zip(found, slack, strict=True)]
         upper = math.hypot(*uppers) if vectors is None else max(uppers) / _COSINE
         return Price(
@@ -169,33 +188,36 @@ class Pricing:
 
     def _projected(self, theta: FloatArray, vectors: FloatArray) -> tuple[FloatArray, FloatArray]:
         """Return ``theta v`` with exact sums for each vector, and what to add to the gains of these."""
-        phi = self.problem.activation
+        phi = self.problem.kind.activation
         projected = theta @ vectors
-        exact = exact_sums(projected, zero=self.problem.fit_intercept, copies=self.problem.layer.positions)
+        exact = exact_sums(projected, zero=self.problem.fit_intercept, copies=self.layer.positions)
         moved = np.abs(exact - projected) + 8 * _EPS * (np.abs(theta) @ np.abs(vectors))
         steepest = max(abs(phi.on), abs(phi.off)) * (1 + 4 * (len(theta) + 4) * _EPS)
-        return exact, np.asarray(steepest * (moved.T @ self.problem.reach))
+        return exact, np.asarray(steepest * (moved.T @ self.layer.reach))
 
-    def _price(self, theta: FloatArray, threshold: float, deadline: float) -> tuple[SupportBounds, str]:
-        phi = self.problem.activation
+    def _price(
+        self, theta: FloatArray, threshold: float, hopeless: float, clock: Clock
+    ) -> tuple[SupportBounds, str]:
+        """Bound the gain of one output."""
+        phi = self.problem.kind.activation
         t = np.zeros(len(self.rows))
-        np.add.at(t, self._index, np.repeat(theta, self.problem.layer.positions))
+        np.add.at(t, self._index, np.repeat(theta, self.layer.positions))
         used = t != 0
         rows, t = self.rows[used], t[used]
         slope = phi.on - phi.off
         total = rows.T @ t
-        if self.problem.hidden_bias == "free":
+        if self.problem.kind.hidden_bias == "free":
             total[-1] = 0.0
         error = 2 * (len(t) + 4) * _EPS * float(np.linalg.norm(np.abs(rows).T @ np.abs(t)))
         if slope == 0 or not used.any():
-            return _linear_bounds(phi.on * total, abs(phi.on) * error, self.problem.penalized), "closed form"
+            return _linear_bounds(phi.on * total, abs(phi.on) * error, self.layer.penalized), "closed form"
         ratio = phi.off / slope
         arguments: dict[str, Any] = {
             "linear": ratio * total if ratio else None,
-            "penalized": None if self.problem.penalized.all() else self.problem.penalized,
+            "penalized": None if self.layer.penalized.all() else self.layer.penalized,
             "threshold": threshold / abs(slope),
         }
-        bounds, name = self._search(rows, t, arguments, deadline)
+        bounds, name = self._search(rows, t, arguments, hopeless / abs(slope), clock)
         scale = abs(slope) * (1 + 4 * _EPS)
         upper = scale * (bounds.upper + abs(ratio) * error) if ratio else scale * bounds.upper
         sign = math.copysign(1.0, slope) * bounds.sign
@@ -207,11 +229,11 @@ class Pricing:
         )
 
     def _grouped(
-        self, layer: GroupedLayer, theta: FloatArray, threshold: float, deadline: float
+        self, layer: GroupedLayer, theta: FloatArray, threshold: float, clock: Clock
     ) -> tuple[SupportBounds, str]:
         """Bound the gain of all outputs together."""
-        gain, phi = layer.grouped(theta), self.problem.activation
-        size = float(np.abs(theta).sum(axis=1) @ self.problem.reach)
+        gain, phi = layer.grouped(theta), self.problem.kind.activation
+        size = float(np.abs(theta).sum(axis=1) @ self.layer.reach)
         error = 4 * _EPS * (len(layer.rows) + 8) * (abs(phi.on) + abs(phi.off)) * size
         if phi.on == phi.off:
             left, values, right = np.linalg.svd(gain.linear, full_matrices=False)
@@ -220,48 +242,51 @@ class Pricing:
             return SupportBounds(float(values[0]), upper, right[0], 1.0, 0, True), "closed form"
         if self.method not in ("auto", "branch_and_bound", "closed_form"):
             raise ValueError(
-                f"method={self.method!r} is not for pooling={self.problem.pooling!r}. "
+                f"method={self.method!r} is not for pooling={self.problem.kind.pooling!r}. "
                 "Choose 'auto', 'branch_and_bound' or 'closed_form'."
             )
         if self.method == "closed_form" or (self.method == "auto" and layer.n_weights > _LARGEST_RANK):
-            found, values = layer.maxima(theta[:, 0], np.empty((0, layer.n_weights)))
-            relaxed = [layer.relaxed(column, _left(deadline)) for column in theta.T]
+            none = np.empty((0, layer.n_weights))
+            found, values = layer.maxima(theta[:, 0], none, time_limit=clock.share(_FIRST_SHARE).time_limit)
+            relaxed = [layer.relaxed(column, clock.time_limit) for column in theta.T]
             upper = math.hypot(*relaxed) * (1 + 8 * _EPS * len(relaxed)) + error
             return SupportBounds(float(np.abs(values[0])), upper, found[0], 1.0, 0, True), "closed form"
-        seconds = min(deadline, time.perf_counter() + _AUTO_SECONDS) if self.method == "auto" else deadline
-        bounds = layer.bounds(theta, threshold=threshold, time_limit=_left(seconds))
+        bounds = layer.bounds(theta, threshold=threshold, time_limit=clock.time_limit)
         return replace(bounds, upper=bounds.upper + error), "branch and bound"
 
     def _search(
-        self, rows: FloatArray, t: FloatArray, arguments: dict[str, Any], deadline: float
+        self, rows: FloatArray, t: FloatArray, arguments: dict[str, Any], hopeless: float, clock: Clock
     ) -> tuple[SupportBounds, str]:
         """Run the chosen method, or those that "auto" stands for."""
         if self.method != "auto":
-            bounds = _function(self.method)(rows, t, time_limit=_left(deadline), **arguments)
+            bounds = _function(self.method)(rows, t, time_limit=clock.time_limit, **arguments)
             return bounds, self.method.replace("_", " ")
-        best, name = _function("closed_form")(rows, t, time_limit=_left(deadline), **arguments), "closed form"
-        for method, share in self._plan():
-            if best.upper <= max(arguments["threshold"], best.lower * (1 + 1e-12)):
+        first = clock.share(_FIRST_SHARE).time_limit
+        best, name = _function("closed_form")(rows, t, time_limit=first, **arguments), "closed form"
+        for method, share in self._plan(len(rows), clock):
+            useless = best.lower > hopeless
+            settled = best.upper <= max(arguments["threshold"], best.lower * (1 + 1e-12))
+            if settled or (useless and method == "semidefinite"):
                 break
-            left = _left(min(deadline, time.perf_counter() + _AUTO_SECONDS), share)
+            left = clock.share(share * (_USELESS_SHARE if useless else 1.0)).time_limit
             bounds = _function(method)(rows, t, time_limit=left, **arguments)
             best, name = _better(best, name, bounds, method.replace("_", " "))
             if method == "branch_and_bound" and bounds.complete:
-                break
+                return replace(best, complete=True), name
         return best, name
 
-    def _plan(self) -> list[tuple[str, float]]:
-        """Methods of "auto" in their order, with the share of the remaining time that each may take."""
-        if self.rank <= _LARGEST_RANK:
-            return [("branch_and_bound", 0.7), ("semidefinite", 1.0)]
+    def _plan(self, n_rows: int, clock: Clock) -> list[tuple[str, float]]:
+        """Methods of "auto" in their order, with the share of the remaining time that each may take.
+
+        Branch and bound begins with the orthants of one half space for either sign of the gain or, where the
+        bias has no norm, for each row; it is left out where it could not even visit these.
+        """
+        penalized = bool(self.layer.penalized.all())
+        cones = 2.0**self.rank if penalized else n_rows * 2.0 ** (self.rank - 2)
+        affordable = n_rows * cones <= _ROWS_A_SECOND * _BRANCHING_SHARE * clock.left
+        if self.rank <= _LARGEST_RANK and affordable:
+            return [("branch_and_bound", _BRANCHING_SHARE), ("semidefinite", 1.0)]
         return [("semidefinite", 1.0)]
-
-
-def _left(deadline: float, share: float = 1.0) -> float | None:
-    """Return the seconds of a method, None without a deadline."""
-    if math.isinf(deadline):
-        return None
-    return max(0.0, share * (deadline - time.perf_counter()))
 
 
 def _better(

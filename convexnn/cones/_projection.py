@@ -21,14 +21,14 @@ from convexnn.cones._active_set import (
 )
 from convexnn.cones._selections import selection_rows
 
-__all__ = ["project_on_cones", "project_on_selections"]
+__all__ = ["project_on_cone", "project_on_cones", "project_on_selections", "unpack_signs"]
 
 _VIOLATION = 1e-14
 _CANDIDATES = 32
 
 
 @reordering_kernel
-def _unpack_signs(words: WordArray, signs: FloatArray) -> None:
+def unpack_signs(words: WordArray, signs: FloatArray) -> None:
     """``+1`` where the bit is set, else ``-1``."""
     n = signs.shape[0]
     for w in range(words.shape[0]):
@@ -188,7 +188,7 @@ def _enter_all(
 
 
 @reordering_kernel
-def _project(
+def project_on_cone(
     X: FloatMatrix,
     inverse: FloatArray,
     signs: FloatArray,
@@ -242,16 +242,12 @@ def project_on_cones(
     slots: IntArray,
     vectors: FloatArray,
     threshold: float,
-    ratios: FloatArray,
-    free: int,
     active: IndexArray,
     sizes: IndexArray,
     values: FloatArray,
     projected: FloatArray,
 ) -> None:
-    """Minimise ``1/2 |u - g|^2 + ratio / 2 |u_slope|^2`` over the cone of each vector's owner.
-
-    The slope is all of ``u`` but the free coordinate. With a ratio of 0 that is the projection.
+    """Project vectors on the cones of their owners.
 
     Parameters
     ----------
@@ -267,31 +263,31 @@ def project_on_cones(
     vectors : ndarray of shape (B, d)
     threshold : float
         A projection is done when its norm is at most this, inside the cone or not.
-    ratios : ndarray of shape (B,)
-    free : int
-        Free coordinate, -1 if there is none.
     active : ndarray of int32, shape (n_slots, d + 1)
         Rows to start from; receives the active rows.
     sizes : ndarray of int32, shape (n_slots,)
         How many they are.
     values : ndarray of shape (B, d + 1)
-        Receives the multipliers of the active unit rows, if the ratio is 0.
+        Receives the multipliers of the active unit rows.
     projected : ndarray of shape (B, d)
-        Receives the minimisers.
+        Receives the projections.
     """
-    d = X.shape[1]
-    signs, scale, target = np.empty(X.shape[0]), np.empty(d), np.empty(d)
+    signs, scale = np.empty(X.shape[0]), np.ones(X.shape[1])
     for b in range(vectors.shape[0]):
         slot = slots[b]
-        _unpack_signs(bits[owners[b]], signs)
-        for c in range(d):
-            scale[c] = 1.0 if c == free else 1.0 / np.sqrt(1.0 + ratios[b])
-            target[c] = vectors[b, c] * scale[c]
-        sizes[slot] = _project(
-            X, inverse, signs, scale, target, threshold, projected[b], active[slot], values[b], sizes[slot]
+        unpack_signs(bits[owners[b]], signs)
+        sizes[slot] = project_on_cone(
+            X,
+            inverse,
+            signs,
+            scale,
+            vectors[b],
+            threshold,
+            projected[b],
+            active[slot],
+            values[b],
+            sizes[slot],
         )
-        for c in range(d):
-            projected[b, c] *= scale[c]
 
 
 @reordering_kernel
@@ -322,7 +318,7 @@ def project_on_selections(
     for b in range(vectors.shape[0]):
         slot = slots[b]
         selection_rows(patches, chosen[owners[b]], rows, inverse)
-        sizes[slot] = _project(
+        sizes[slot] = project_on_cone(
             rows,
             inverse,
             signs,

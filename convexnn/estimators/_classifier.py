@@ -22,8 +22,7 @@ from convexnn.labels import (
 )
 from convexnn.losses import LOSSES, Loss, get_loss
 from convexnn.patterns import PatternSet
-from convexnn.programs.samples import check_sample_weight
-from convexnn.programs.training import TrainingData, encode_classes
+from convexnn.problem import TrainingData, check_sample_weight, encode_classes
 
 __all__ = ["ConvexMLPClassifier", "NetworkClassifier"]
 

@@ -11,6 +11,8 @@ from convexnn.patterns._bits import pack_bits
 from convexnn.patterns.arrangement import Arrangement
 from convexnn.patterns.witnesses import ScaledData
 
+_LARGEST_EXPONENT = 1000  # of two in a factor of a weight of unit order
+
 # What kernels take instead of the class of the same fields, to which their cache on disk would refer.
 TargetArrays: TypeAlias = tuple[
     FloatArray,
@@ -78,8 +80,9 @@ class Target(NamedTuple):
             (along, first), (against, second) = tree.query(normals), tree.query(-normals)
             owners[used] = np.where(along <= against, first, second)
             agreement[used] = np.where(along <= against, 1.0, -1.0)
-        # Two factors, because one alone might be beyond the largest number.
-        half = data.exponents // 2
+        # Two factors, because one alone might be beyond the largest number; weights have any positive scale.
+        exponents = data.exponents - min(0, int(data.exponents.min()) + _LARGEST_EXPONENT)
+        half = exponents // 2
         return cls(
             np.ascontiguousarray(np.pad(data.rows, ((0, 0), (0, -data.n_features % 3))).T),
             data.tolerance,
@@ -90,7 +93,7 @@ class Target(NamedTuple):
             np.argsort(owners, kind="stable").astype(np.intp),
             data.zero_bits[0],
             pack_bits(np.ones((1, data.n_samples), dtype=np.bool_))[0],
-            np.ldexp(1.0, np.array([-half, half - data.exponents])),
+            np.ldexp(1.0, np.array([-half, half - exponents])),
         )
 
 

@@ -47,7 +47,7 @@ def enumerate_patterns(X: ArrayLike, *, max_patterns: int = 2_000_000) -> Patter
         If more than `max_patterns` may exist. The text gives the bound and the memory they would take.
     ValueError
         If X is not a finite two-dimensional array.
-    RuntimeError
+    ResolutionError
         If rows are so nearly dependent that float64 cannot resolve the cells.
 
     Notes

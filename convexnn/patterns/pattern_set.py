@@ -7,11 +7,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from convexnn._random import as_generator
 from convexnn._typing import BoolArray, FloatArray, IntArray, RandomState, WordArray
 from convexnn.patterns._bits import Scalar, match_rows, n_words, pack_bits, unique_rows, unpack_bits
-from convexnn.patterns.witnesses import ScaledData, as_generator, check_data, into_interior
+from convexnn.patterns.witnesses import ScaledData, check_data, into_interior
 
 __all__ = ["PatternSet"]
+
+_EPS = float(np.finfo(np.float64).eps)
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -81,7 +84,8 @@ class PatternSet:
         """Return the distinct patterns of the cells that given weights lie in, or next to.
 
         A weight on a hyperplane ``x_i.u = 0``, or within rounding of one, belongs to the closures of several
-        cells. One of them is chosen by a random direction and its witness is a point inside it.
+        cells. One of them is chosen by a random direction and its witness is a point inside it. Where cells
+        are thinner than float64 resolves, the signs at such a point are right up to rounding.
 
         Parameters
         ----------
@@ -101,8 +105,6 @@ class PatternSet:
         ------
         ValueError
             If X or the weights are not finite, do not fit together, or a weight is zero.
-        RuntimeError
-            If the cells next to a weight are thinner than float64 resolves.
         """
         X = check_data(np.asarray(X, dtype=np.float64))
         weights = np.asarray(weights, dtype=np.float64)
@@ -121,7 +123,7 @@ class PatternSet:
         data = ScaledData.of(X)
         scaled, powers = data.scaled(weights)
         directions = as_generator(random_state).standard_normal(weights.shape)
-        inside, bits = into_interior(data, scaled, directions)
+        inside, bits, _ = into_interior(data, scaled, directions)
         kept = unique_rows(bits)
         return cls(bits[kept], data.unscaled(inside[kept], powers[kept]), data.n_samples)
 
@@ -181,6 +183,12 @@ class PatternSet:
                 f"{bits.shape} instead."
             )
         return match_rows(self.bits, bits)
+
+    def holds_on(self, X: FloatArray) -> bool:
+        """Whether the bits are the signs of the products of rows of X and generators, up to rounding."""
+        products, dense = self.generators @ X.T, self.to_dense()
+        rounding = 4 * _EPS * (X.shape[1] + 1) * (np.abs(self.generators) @ np.abs(X).T)
+        return not np.where(dense, products < -rounding, products > rounding).any()
 
     def restricted_to(self, sample_indices: ArrayLike) -> "PatternSet":
         """Return the patterns as seen on other rows: ``X[sample_indices]``.

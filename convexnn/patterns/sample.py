@@ -8,6 +8,7 @@ from copy import deepcopy
 import numpy as np
 from numpy.typing import ArrayLike
 
+from convexnn._random import as_generator
 from convexnn._typing import FloatArray, IntArray, RandomState, WordArray
 from convexnn.exceptions import PatternCountWarning
 from convexnn.patterns._bits import interleaved, match_rows, unique_rows
@@ -16,17 +17,18 @@ from convexnn.patterns.count import count_patterns
 from convexnn.patterns.enumerate import all_cells
 from convexnn.patterns.pattern_set import PatternSet
 from convexnn.patterns.stream import found
-from convexnn.patterns.witnesses import ResolutionError, ScaledData, as_generator, check_data, into_interior
+from convexnn.patterns.witnesses import ResolutionError, ScaledData, check_data, into_interior
 
 __all__ = ["sample_patterns"]
 
 METHODS = ("gaussian", "geometric")
-_LARGEST_BATCH = 4096
-_STALLED = 20  # a batch with less than one new pattern in so many draws ends plain sampling
-_FEW = 200_000  # this many cells may be listed to fill up a sample
-_LISTED_BITS = 4_000_000_000  # and they may have this many bits in all
-_LISTED = 8192  # cells listed at a time where the list is long
-_BARREN = 20  # draws of great circles in a row without a new cell
+_LEAST_BATCH, _LARGEST_BATCH = 64, 4096  # gates drawn at a time
+_DRAWS_FOR_ONE = 20  # a batch with less than one new pattern in so many draws ends plain sampling
+_MOST_LISTED_CELLS = 200_000  # to fill up a sample from a list of all: it takes a second or two
+_MOST_LISTED_BITS = 4_000_000_000  # and half a GB
+_CELLS_AT_A_TIME = 8192  # where the list is long
+_CIRCLES_AT_A_TIME = 64
+_BARREN_DRAWS = 20  # of great circles, in a row without a new cell
 
 
 def sample_patterns(
@@ -61,25 +63,36 @@ def sample_patterns(
     Returns
     -------
     PatternSet
-        `n_patterns` distinct patterns in order of sampling, or all that exist if those are fewer.
+        `n_patterns` distinct patterns in order of sampling, or all that exist, or that float64 can tell
+        apart, if those are fewer.
 
     Warns
     -----
     PatternCountWarning
-        If fewer than `n_patterns` exist.
+        If they are fewer than `n_patterns`.
 
     Raises
     ------
     ValueError
         If X is not a finite two-dimensional array, `n_patterns` is below 1 or the method is unknown.
-    RuntimeError
-        If cells are thinner than float64 resolves.
 
     References
     ----------
     Pilanci and Ergen, "Neural networks are convex regularizers", ICML 2020, section 2 (gaussian gates);
     Pilanci, "From complexity to clarity", arXiv:2309.16512 (gates orthogonal to data rows).
     """
+    return sample_and_tell(X, n_patterns, method=method, symmetric=symmetric, random_state=random_state)[0]
+
+
+def sample_and_tell(
+    X: ArrayLike,
+    n_patterns: int,
+    *,
+    method: str = "gaussian",
+    symmetric: bool = False,
+    random_state: RandomState = None,
+) -> tuple[PatternSet, bool]:
+    """Sample as `sample_patterns` does; also whether more than all patterns that exist were asked for."""
     n_patterns = operator.index(n_patterns)
     if n_patterns < 1:
         raise ValueError(f"n_patterns must be at least 1. Got {n_patterns} instead.")
@@ -88,9 +101,17 @@ def sample_patterns(
     data = ScaledData.of(check_data(np.asarray(X, dtype=np.float64)))
     sampler = _Sampler(data, n_patterns, symmetric, as_generator(random_state))
     sampler.draw(Arrangement.of(data) if method == "geometric" else None)
+    complete = sampler.missing > 0 and sampler.fill()
     if sampler.missing:
-        sampler.fill()
-    return PatternSet(sampler.bits, data.unscaled(sampler.scaled, sampler.powers), data.n_samples)
+        count = len(sampler.bits)
+        which = "exist" if complete else "were found that float64 can tell apart"
+        warnings.warn(
+            f"Only {count} distinct activation patterns of X {which}, {n_patterns} were asked for; all of "
+            "them are returned.",
+            PatternCountWarning,
+            stacklevel=3,
+        )
+    return PatternSet(sampler.bits, data.unscaled(sampler.scaled, sampler.powers), data.n_samples), complete
 
 
 class _Sampler:
@@ -128,36 +149,31 @@ class _Sampler:
         sideways = np.random.default_rng(deepcopy(self.rng).integers(2**63))
         fruitful = True
         while self.missing and fruitful:
-            size = min(max(self.missing, 64), _LARGEST_BATCH)
+            size = min(max(self.missing, _LEAST_BATCH), _LARGEST_BATCH)
             if arrangement is None:
                 scaled, powers = self.data.scaled(self.rng.standard_normal((size, self.data.n_features)))
             else:
                 scaled, powers = _geometric_gates(arrangement, size, self.rng), np.zeros(size, dtype=np.intp)
-            inside, bits = into_interior(self.data, scaled, sideways.standard_normal(scaled.shape))
-            fruitful = self.add(inside, bits, powers) * _STALLED >= size
+            inside, bits, resolved = into_interior(self.data, scaled, sideways.standard_normal(scaled.shape))
+            # Cells that float64 cannot tell apart are better than none.
+            used = resolved if resolved.any() or len(self.bits) else ~resolved
+            fruitful = self.add(inside[used], bits[used], powers[used]) * _DRAWS_FOR_ONE >= size
 
-    def fill(self) -> None:
-        """Find the missing cells; warn if they do not exist."""
+    def fill(self) -> bool:
+        """Find the missing cells; return whether all cells were found and they are too few."""
         arrangement = Arrangement.of(self.data)
         bound = count_patterns(max(1, arrangement.n_hyperplanes), arrangement.rank)
-        if bound <= max(_FEW, 4 * self.n_patterns) and bound * self.data.n_samples <= _LISTED_BITS:
-            # Where the full list cannot be verified, single cells still can.
+        few = bound <= max(_MOST_LISTED_CELLS, 4 * self.n_patterns)
+        # Where the full list cannot be verified, single cells still can.
+        if few and bound * self.data.n_samples <= _MOST_LISTED_BITS:
             with suppress(ResolutionError):
                 self._fill_from_all(arrangement)
-                return self._warn_if_missing()
+                return self.missing > 0
         self._walk_circles()
-        self._fill_in_search_order(arrangement)
-        return self._warn_if_missing()
-
-    def _warn_if_missing(self) -> None:
-        """Warn if the patterns found, known to be all, are fewer than wanted."""
-        if self.missing:
-            warnings.warn(
-                f"Only {len(self.bits)} distinct activation patterns of X exist, {self.n_patterns} were "
-                "asked for; all of them are returned.",
-                PatternCountWarning,
-                stacklevel=4,
-            )
+        with suppress(ResolutionError):
+            self._fill_in_search_order(arrangement)
+            return self.missing > 0
+        return False
 
     def _fill_from_all(self, arrangement: Arrangement) -> None:
         """Add the cells of the full list in random order."""
@@ -169,7 +185,8 @@ class _Sampler:
 
     def _fill_in_search_order(self, arrangement: Arrangement) -> None:
         """Add cells as the exhaustive search finds them, until there are enough or none is left."""
-        with closing(found(self.data, arrangement, _LISTED + 4 * arrangement.n_hyperplanes)) as batches:
+        size = _CELLS_AT_A_TIME + 4 * arrangement.n_hyperplanes
+        with closing(found(self.data, arrangement, size)) as batches:
             for bits, generators in batches:
                 scaled, powers = self.data.scaled(generators)
                 self.add(scaled, bits, powers)
@@ -179,9 +196,9 @@ class _Sampler:
     def _walk_circles(self) -> None:
         """Add the cells crossed by great circles through known witnesses, until circles bring none."""
         barren = 0
-        while self.missing and barren < _BARREN:
+        while self.missing and barren < _BARREN_DRAWS:
             # A circle crosses at most 2n cells, many of them known.
-            n_circles = min(max(self.missing // (4 * self.data.n_samples), 1), 64)
+            n_circles = min(max(self.missing // (4 * self.data.n_samples), 1), _CIRCLES_AT_A_TIME)
             starts = self.scaled[self.rng.integers(len(self.scaled), size=n_circles)]
             directions = self.rng.standard_normal(starts.shape)
             points = np.concatenate(

@@ -10,16 +10,17 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from convexnn._jit import kernel
+from convexnn._random import as_generator
 from convexnn._typing import BoolArray, FloatArray, IndexArray, RandomState, WordArray
 from convexnn.patterns._bits import pack_bits, unique_rows
 from convexnn.patterns.enumerate import enumerate_patterns
 from convexnn.patterns.pattern_set import PatternSet
-from convexnn.patterns.witnesses import ResolutionError, as_generator, check_data
+from convexnn.patterns.witnesses import check_data
 
 __all__ = ["chosen_patches", "enumerate_selections", "selection_bits", "selection_patterns"]
 
-_PRODUCTS = 1 << 21  # products of weights and rows held at a time
-_MOVES = 16
+_PRODUCTS = 1 << 21  # of weights and rows held at a time, 16 MB
+_MOVES = 16  # of a weight, each of which leaves one of the hyperplanes it is on
 _EPS = float(np.finfo(np.float64).eps)
 
 
@@ -29,7 +30,8 @@ def selection_patterns(
     """Return the distinct selections of the cells that given weights lie in, or next to.
 
     A weight for which two different patches of a sample tie, or a largest product is zero, lies next to
-    several cells. One of them is chosen by a random direction and its witness is a point inside it.
+    several cells. One of them is chosen by a random direction and its witness is a point inside it. Where
+    cells are thinner than float64 resolves, patches that tie up to rounding are equally good.
 
     Parameters
     ----------
@@ -52,8 +54,6 @@ def selection_patterns(
     ------
     ValueError
         If the rows are not finite or no multiple of `positions`, or the weights do not fit or are zero.
-    RuntimeError
-        If the cells next to a weight are thinner than float64 resolves.
 
     References
     ----------
@@ -97,7 +97,7 @@ def enumerate_selections(rows: ArrayLike, positions: int, *, max_patterns: int =
         If the arrangement may have more than `max_patterns` cells.
     ValueError
         If the rows are not finite or no multiple of `positions`.
-    RuntimeError
+    ResolutionError
         If rows are so nearly dependent that float64 cannot resolve the cells.
     """
     data = _checked(rows, positions)
@@ -179,24 +179,24 @@ def _chunks(n_weights: int, n_rows: int) -> list[slice]:
 def _into_cells(
     rows: FloatArray, positions: int, weights: FloatArray, rng: np.random.Generator
 ) -> tuple[FloatArray, IndexArray]:
-    """Move weights that lie between cells into one next to them; they, and their choices (P, n)."""
+    """Move weights that lie between cells into one next to them; they, and their choices (P, n).
+
+    What ties after all moves ties up to rounding, and stays so.
+    """
     chosen, certain = _choices(rows, positions, weights)
     pending = np.flatnonzero(~certain)
     if pending.size:
         weights = weights.copy()
     for _ in range(_MOVES):
         if not pending.size:
-            return weights, chosen
+            break
         for p in pending:
             # Next to the weight, what was taken is ahead of all else or falls behind what tied with it only.
             ahead = _leads(rows, positions, chosen[p])
             weights[p] = PatternSet.from_weights(ahead, weights[[p]], random_state=rng).generators[0]
         chosen[pending], certain = _choices(rows, positions, weights[pending])
         pending = pending[~certain]
-    raise ResolutionError(
-        f"{len(pending)} weight(s) lie where different patches of a sample have the same product within "
-        "rounding. Merge nearly equal patches, or centre and rescale the data."
-    )
+    return weights, chosen
 
 
 def _leads(rows: FloatArray, positions: int, chosen: IndexArray) -> FloatArray:

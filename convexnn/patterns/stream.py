@@ -47,7 +47,7 @@ def iterate_patterns(X: ArrayLike, *, batch: int = BATCH) -> Iterator[PatternSet
     ------
     ValueError
         If X is not a finite two-dimensional array or `batch` is not positive.
-    RuntimeError
+    ResolutionError
         If rows are so nearly dependent that float64 cannot resolve the cells.
 
     See Also

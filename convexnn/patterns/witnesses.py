@@ -9,24 +9,21 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from convexnn._typing import BoolArray, FloatArray, IntArray, RandomState, WordArray
+from convexnn._typing import BoolArray, FloatArray, IntArray, WordArray
 from convexnn.patterns._bits import pack_bits, pack_signs
 
-_BLOCK = 1 << 16  # entries of X U' held at a time; they should stay in cache
-_ATTEMPTS = 16  # directions tried to leave a hyperplane
+_BLOCK_ENTRIES = 1 << 16  # of X U' held at a time, 512 kB: they should stay in cache
+_ATTEMPTS = 16  # directions tried to leave a hyperplane; where four fail more rows are taken for it
+_WIDENING = 16.0  # by how much more, in units of the rounding error
+_LARGEST_EXPONENT = 1023  # of float64
 _EPS = float(np.finfo(np.float64).eps)
 
 
 class ResolutionError(RuntimeError):
-    """Rows of X are so nearly dependent that float64 does not resolve the cells."""
+    """Rows of X are so nearly dependent that float64 cannot tell which cells exist.
 
-
-def as_generator(random_state: RandomState) -> np.random.Generator:
-    """Return a NumPy Generator; a legacy RandomState seeds one by four of its draws."""
-    if isinstance(random_state, np.random.RandomState):
-        seeds = random_state.randint(0, 2**31 - 1, size=4)
-        return np.random.default_rng([int(seed) for seed in seeds])
-    return np.random.default_rng(random_state)
+    A list of all cells raises it; single cells are found on any data.
+    """
 
 
 def check_data(X: FloatArray) -> FloatArray:
@@ -53,6 +50,11 @@ def power_of_two(values: FloatArray) -> IntArray:
     return np.frexp(values)[1].astype(np.intp)
 
 
+def _exponents(values: FloatArray) -> IntArray:
+    """Return the same, but less than all others where the value is zero."""
+    return np.where(values == 0, np.iinfo(np.int32).min // 2, power_of_two(values))
+
+
 @dataclass(frozen=True)
 class ScaledData:
     """Data whose columns, then rows, are scaled to unit order by powers of two, hence without rounding.
@@ -76,24 +78,14 @@ class ScaledData:
 
     @classmethod
     def of(cls, X: FloatArray) -> "ScaledData":
-        """Scale validated data.
-
-        Raises
-        ------
-        ValueError
-            If a non-zero row vanishes in the range of float64 once its columns have unit order.
-        """
+        """Scale validated data."""
         exponents = power_of_two(np.abs(X).max(axis=0))
-        rows = np.ldexp(X, -exponents)
-        sizes = np.abs(rows).max(axis=1)
-        rows = np.ldexp(rows, -power_of_two(sizes)[:, None])
-        if ((sizes == 0) & X.any(axis=1)).any():
-            raise ValueError(
-                "The entries of a column of X span more than the range of float64, so that a row vanishes "
-                "beside the others. Rescale or drop the smallest rows."
-            )
+        powers = _exponents(X) - exponents
+        used = np.asarray(X.any(axis=1))
+        # Both scales at once: columns alone may take the entries of a row below the range of float64.
+        rows = np.ldexp(X, -(exponents + np.where(used, powers.max(axis=1), 0)[:, None]))
         error = 4 * _EPS * (X.shape[1] + 1) * np.linalg.norm(rows, axis=1)
-        return cls(rows, exponents, np.where(sizes > 0, error, -1.0), pack_bits((sizes == 0)[None, :]))
+        return cls(rows, exponents, np.where(used, error, -1.0), pack_bits(~used[None, :]))
 
     @property
     def n_samples(self) -> int:
@@ -108,14 +100,15 @@ class ScaledData:
     def scaled(self, weights: FloatArray) -> tuple[FloatArray, IntArray]:
         """Return user weights as scaled weights of unit order, and the exponent taken out of each row."""
         # The fractions are scaled by the exponents of both factors at once: no intermediate can overflow.
-        fractions, powers = np.frexp(weights)
-        powers = np.where(fractions == 0, np.iinfo(np.int32).min // 2, powers + self.exponents)
+        powers = _exponents(weights) + self.exponents
         largest = powers.max(axis=1)
-        return np.ldexp(fractions, powers - largest[:, None]), largest.astype(np.intp)
+        return np.ldexp(np.frexp(weights)[0], powers - largest[:, None]), largest
 
     def unscaled(self, scaled: FloatArray, powers: IntArray) -> FloatArray:
-        """Undo `scaled`."""
-        weights: FloatArray = np.ldexp(scaled, powers[:, None] - self.exponents)
+        """Undo `scaled`; where the weights would overflow, return smaller multiples of them."""
+        exponents = _exponents(scaled) + powers[:, None] - self.exponents
+        excess = np.maximum(exponents.max(axis=1) - _LARGEST_EXPONENT, 0)
+        weights: FloatArray = np.ldexp(np.frexp(scaled)[0], exponents - excess[:, None])
         return weights
 
     def signs(self, scaled: FloatArray) -> tuple[WordArray, BoolArray]:
@@ -136,7 +129,7 @@ class ScaledData:
         bits = np.empty((n_patterns, self.zero_bits.shape[1]), dtype=np.uint64)
         certain = np.empty(n_patterns, dtype=np.bool_)
         norms = np.linalg.norm(scaled, axis=1)
-        step = max(1, _BLOCK // self.n_samples)
+        step = max(1, _BLOCK_ENTRIES // self.n_samples)
         for start in range(0, n_patterns, step):
             block = slice(start, start + step)
             values = np.ascontiguousarray(scaled[block] @ self.rows.T)
@@ -152,7 +145,7 @@ class ScaledData:
 
 def into_interior(
     data: ScaledData, scaled: FloatArray, directions: FloatArray
-) -> tuple[FloatArray, WordArray]:
+) -> tuple[FloatArray, WordArray, BoolArray]:
     """Move weights that lie on a hyperplane into a cell next to them; leave the others alone.
 
     A weight u is on the hyperplanes of ``J = {i : |x_i.u| within rounding of 0}``. For a direction p with
@@ -172,33 +165,33 @@ def into_interior(
     scaled : ndarray of float64, shape (P, d)
         Points whose signs are certain, each in a cell whose closure has the weight.
     bits : ndarray of uint64, shape (P, ceil(n / 64))
-
-    Raises
-    ------
-    ResolutionError
-        If no such point is found: the cells there are thinner than float64 resolves.
+    resolved : ndarray of bool, shape (P,)
+        Whether such a point was found. Where the cells are thinner than float64 resolves the point is one
+        from which the weight differs by rounding, and rows that tie there have any sign. All signs, of a
+        cell or not, describe a cone on which the layer is linear, so that what is trained or bounded over
+        patterns stays right.
     """
-    bits, certain = data.signs(scaled)
-    if certain.all():
-        return scaled, bits
+    bits, resolved = data.signs(scaled)
+    if resolved.all():
+        return scaled, bits, resolved
     scaled = scaled.copy()
-    pending = np.flatnonzero(~certain)
+    pending = np.flatnonzero(~resolved)
+    weights = scaled[pending]
     for attempt in range(_ATTEMPTS):
         # Rows just outside J leave too short a step: later, count them as on their hyperplane too.
-        widening = 16.0 ** (attempt // 4)
+        widening = _WIDENING ** (attempt // 4)
         if attempt:
             directions = np.random.default_rng(attempt).standard_normal(scaled.shape)
-        moved = [_stepped(data, scaled[p], directions[p], widening) for p in pending]
-        moved_bits, certain = data.signs(np.array(moved))
-        done = pending[certain]
-        scaled[done], bits[done] = np.array(moved)[certain], moved_bits[certain]
-        pending = pending[~certain]
+        points = zip(weights, directions[pending], strict=True)
+        moved = np.array([_stepped(data, weight, direction, widening) for weight, direction in points])
+        moved_bits, certain = data.signs(moved)
+        done = certain if attempt else np.ones(len(pending), dtype=np.bool_)
+        scaled[pending[done]], bits[pending[done]] = moved[done], moved_bits[done]
+        resolved[pending] = certain
+        pending, weights = pending[~certain], weights[~certain]
         if not len(pending):
-            return scaled, bits
-    raise ResolutionError(
-        f"{len(pending)} weight(s) lie where the cells of X are thinner than float64 resolves. Merge nearly "
-        "parallel rows of X, or centre and rescale its columns."
-    )
+            break
+    return scaled, bits, resolved
 
 
 def _stepped(data: ScaledData, weight: FloatArray, direction: FloatArray, widening: float) -> FloatArray:

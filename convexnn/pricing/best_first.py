@@ -1,6 +1,7 @@
 """Best-first branch and bound over cones of weights; what a cone's bound is, the problem says."""
 
 import heapq
+import math
 import os
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -15,8 +16,9 @@ from convexnn._typing import FloatArray
 __all__ = ["DEPTH", "BestFirst", "Face", "Found", "Maximisations"]
 
 DEPTH = 250
-# Cones that a task visits, tasks of a thread between two looks at the clock, seconds they should take.
-_FIRST_BUDGET, _BUDGET = 16, 4096
+# Cones that a task visits, tasks of a thread between two looks at the clock, seconds they should take. A cone
+# of tens of thousands of rows takes a tenth of a second, so that tasks begin with one.
+_FIRST_BUDGET, _BUDGET = 1, 4096
 _TASKS = 4
 _FEW_ROOTS = 16
 _LONG = 0.1
@@ -115,18 +117,20 @@ class BestFirst:
 
     def run(self, stop_above: float, deadline: float) -> bool:
         """Search until all cones are settled, a point above `stop_above` is found, or time is up."""
-        n_threads, budget = os.cpu_count() or 1, _FIRST_BUDGET
+        n_threads, budget, seconds = os.cpu_count() or 1, _FIRST_BUDGET, math.inf
         with ThreadPoolExecutor(n_threads) as pool:
             while self._open and self.lower <= stop_above:
                 began = time.perf_counter()
                 if began > deadline:
                     return False
-                size = _TASKS * n_threads if len(self._open) > _TASKS * n_threads else n_threads
+                many = seconds < _LONG and len(self._open) > _TASKS * n_threads
+                size, visited = _TASKS * n_threads if many else n_threads, self.n_visited
                 tasks = [heapq.heappop(self._open) for _ in range(min(size, len(self._open)))]
                 for found in pool.map(self._task, tasks, repeat(budget)):
                     self._add(found, stop_above)
                 seconds = time.perf_counter() - began
-                budget = min(_BUDGET, max(4, int(budget * min(4.0, _LONG / seconds))))
+                if self.n_visited > visited:
+                    budget = min(_BUDGET, max(1, int(budget * min(4.0, _LONG / seconds))))
         return not self._open
 
     def _task(self, task: tuple[float, int, int, FloatArray | None], budget: int) -> list[Found]:
@@ -136,9 +140,10 @@ class BestFirst:
         if bound <= limit + face.slack:
             return [Found(key, np.zeros(1), bound, 0, np.empty((0, 0, 0)), np.empty(0))]
         roots = face.roots() if cone is None else cone[None]
-        if len(roots) > _FEW_ROOTS:
-            return [Found(key, np.zeros(1), 0.0, 0, roots, np.full(len(roots), bound))]
-        return [self._below(face, key, root, bound, budget) for root in roots]
+        begun = roots[:budget] if len(roots) <= _FEW_ROOTS else roots[:0]
+        left = roots[len(begun) :]
+        found = [self._below(face, key, root, bound, max(1, budget // len(begun))) for root in begun]
+        return [*found, Found(key, np.zeros(1), 0.0, 0, left, np.full(len(left), bound))]
 
     def _below(self, face: Face, key: int, cone: FloatArray, bound: float, budget: int) -> Found:
         r = cone.shape[1]

@@ -20,7 +20,8 @@ the rows do. Both are bounded by ``16 (n + d + 16) eps`` of the sizes.
 
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
+from contextlib import closing
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -31,7 +32,7 @@ from convexnn.cones import ConeProjector
 from convexnn.patterns.arrangement import Arrangement
 from convexnn.patterns.enumerate import check_budget
 from convexnn.patterns.stream import found
-from convexnn.patterns.witnesses import ScaledData, check_data
+from convexnn.patterns.witnesses import ResolutionError, ScaledData, check_data
 from convexnn.pricing.bounds import SupportBounds
 from convexnn.pricing.local_ascent import gain, has_free_bias, local_maxima
 
@@ -68,7 +69,8 @@ def enumerate_support(
     threshold : float, default=0.0
         Bounds of cells at or below it are not made tighter.
     time_limit : float, optional
-        Seconds; at the limit, cells that have not been looked at are bounded by a formula.
+        Seconds; at the limit, cells that have not been looked at are bounded by a formula, as are those of
+        rows so nearly dependent that float64 cannot tell which cells exist.
     max_patterns : int, default=50_000_000
         Budget of cells.
 
@@ -83,8 +85,6 @@ def enumerate_support(
         If more than `max_patterns` cells may exist.
     ValueError
         If a free bias has gains without bound: `t` or the last entry of `linear` do not cancel.
-    RuntimeError
-        If rows are so nearly dependent that float64 cannot resolve the cells.
     """
     X, t = check_data(X), np.asarray(t, dtype=np.float64)
     g0 = np.zeros(X.shape[1]) if linear is None else np.asarray(linear, dtype=np.float64)
@@ -240,15 +240,24 @@ class _Search:
         arrangement = Arrangement.of(data)
         check_budget(data, arrangement, max_patterns)
         before = self.n_nodes
-        cells, gradients = found(data, arrangement, _BATCH), _Gradients(ball)
-        for bits, _ in cells:
-            self._look_at(ball, gradients, bits)
-            self.n_nodes += len(bits)
-            if time.perf_counter() > self.deadline:
-                self.upper, self.complete = max(self.upper, ball.crude), False
-                break
-        cells.close()
+        try:
+            finished = self._look_at_all(ball, found(data, arrangement, _BATCH))
+        except ResolutionError:
+            finished = False
+        if not finished:
+            self.upper, self.complete = max(self.upper, ball.crude), False
         return self.n_nodes - before
+
+    def _look_at_all(self, ball: _Ball, cells: Generator[tuple[WordArray, FloatArray], None, None]) -> bool:
+        """Bound the gain on all cells of a ball; return whether there was time for that."""
+        gradients = _Gradients(ball)
+        with closing(cells):
+            for bits, _ in cells:
+                self._look_at(ball, gradients, bits)
+                self.n_nodes += len(bits)
+                if time.perf_counter() > self.deadline:
+                    return False
+        return True
 
     def _look_at(self, ball: _Ball, gradients: "_Gradients", bits: WordArray) -> None:
         """Bound the gain on some cells."""

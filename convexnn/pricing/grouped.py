@@ -243,7 +243,7 @@ def grouped_bounds(
     stop_above : float
         The search may stop at a point of a larger value.
     time_limit : float, optional
-        Seconds; the local ascents at the start are not interrupted. The best bounds so far are returned.
+        Seconds; the best bounds so far are returned.
     starts : ndarray of shape (d, m), optional
         Weights from which local ascents begin, besides those `grouped_maxima` chooses.
 
@@ -278,7 +278,7 @@ def gain_bounds(
     began = time.perf_counter()
     problem = _Problem(gain)
     run = _GroupedSearch(problem, threshold, tol)
-    run.begin(*ascend(gain, starts, _N_STARTS, 0), stop_above)
+    run.begin(*ascend(gain, starts, _N_STARTS, 0, time_limit), stop_above)
     feasible = problem.rank <= _LARGEST_RANK or problem.initial <= threshold
     deadline = began + (math.inf if time_limit is None else time_limit)
     complete = feasible and run.run(stop_above, deadline)

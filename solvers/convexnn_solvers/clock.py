@@ -54,7 +54,7 @@ class Clock:
         if isinstance(time_limit, Clock):
             return time_limit
         if time_limit is not None and not time_limit > 0:
-            raise ValueError(f"time_limit must be None, positive or a running Clock; got {time_limit!r}.")
+            raise ValueError(f"time_limit must be None or positive; got {time_limit!r}.")
         return cls(time_limit)
 
     @property

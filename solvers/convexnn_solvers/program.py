@@ -166,8 +166,34 @@ class Design(Protocol):
         They are the numbers of rows of each ``C_j``, ``(B,)``, and the rows one below another, ``(q, d)``.
         """
 
+    def normalized(self) -> "Normalized | None":
+        """Return the design in coordinates in which it is the same at any scale and offset of the data.
+
+        None where all coordinates are in the norm: the scale is then that of the blocks as a whole.
+        """
+
     def restrict(self, indices: IntArray | Sequence[int]) -> "Design":
         """Return the design of a subset of the blocks."""
+
+
+@dataclass(frozen=True, eq=False)
+class Normalized:
+    """A design in other coordinates ``v`` of a block's weights ``u``.
+
+    Attributes
+    ----------
+    design : Design
+        ``A_i u = A'_i v``.
+    change, inverse : ndarray of shape (d, d)
+        ``u = change v``, ``v = inverse u``.
+    unit : float
+        ``|v| = unit |u|`` in the norms over the penalised coordinates.
+    """
+
+    design: Design
+    change: FloatArray
+    inverse: FloatArray
+    unit: float
 
 
 @dataclass(frozen=True, eq=False)

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from enum import Enum
+from typing import Any
 
 from convexnn_solvers._typing import FloatArray
 
@@ -61,6 +62,14 @@ class Outcome:
     def converged(self) -> bool:
         """Whether the status is `Status.CONVERGED`."""
         return self.status is Status.CONVERGED
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Return the fields, the status by name: readers of safe file formats make no enumerations."""
+        return self.__dict__ | {"status": self.status.name}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Set the fields, which are frozen for everyone else."""
+        self.__dict__.update(state | {"status": Status[state["status"]]})
 
 
 @dataclass(frozen=True, eq=False)

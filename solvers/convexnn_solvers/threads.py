@@ -5,24 +5,31 @@ most of our work lasts. So a solve that shares its work here gives BLAS one thre
 """
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor, wait
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import cache
 from itertools import pairwise
+from threading import Lock
+from typing import Any
 
 import numba
 import numpy as np
 from threadpoolctl import ThreadpoolController
 
-__all__ = ["in_parts", "single_blas_thread"]
+from convexnn_solvers._typing import FloatArray
 
+__all__ = ["in_parts", "single_blas_thread", "sum_of_parts", "worker_threads"]
+
+# Operations that take about a millisecond, some ten times what handing them to a thread costs.
 _WORTH_A_THREAD = 1e6
+# Parts of one piece of work: a multiple of usual numbers of cores; more would be too small for products.
+_MOST_PARTS = 8
 
 
 @cache
 def _pool() -> ThreadPoolExecutor:
-    return ThreadPoolExecutor(numba.get_num_threads())
+    return ThreadPoolExecutor(int(numba.config.NUMBA_NUM_THREADS))
 
 
 # Threads do not survive a fork, a pool that believes in them would wait for ever.
@@ -31,7 +38,9 @@ if hasattr(os, "register_at_fork"):
 
 
 def in_parts(work: Callable[[slice], None], n_items: int, operations: float) -> None:
-    """Call `work` on slices that cover ``0 .. n_items``, one for each thread if there is enough to do.
+    """Call `work` on slices that cover ``0 .. n_items``, shared between threads if there is enough to do.
+
+    The slices depend on the work alone and not on the number of threads, and so does all rounding.
 
     Parameters
     ----------
@@ -41,18 +50,58 @@ def in_parts(work: Callable[[slice], None], n_items: int, operations: float) -> 
     operations : float
         Arithmetic operations of all items together, roughly.
     """
-    n_threads = min(numba.get_num_threads(), n_items, int(operations / _WORTH_A_THREAD))
-    if n_threads < 2:
-        work(slice(0, n_items))
-        return
-    ends = np.linspace(0, n_items, n_threads + 1).astype(int).tolist()
-    others = [_pool().submit(work, slice(low, high)) for low, high in pairwise(ends[1:])]
+    n_parts = max(1, min(_MOST_PARTS, n_items, int(operations / _WORTH_A_THREAD)))
+    ends = np.linspace(0, n_items, n_parts + 1).astype(int).tolist()
+
+    def several(first: int, last: int) -> None:
+        for low, high in pairwise(ends[first : last + 1]):
+            work(slice(low, high))
+
+    n_threads = min(numba.get_num_threads(), n_parts)
+    shares = np.linspace(0, n_parts, n_threads + 1).astype(int).tolist()
+    others = [_pool().submit(several, first, last) for first, last in pairwise(shares[1:])]
     try:
-        work(slice(0, ends[1]))
+        several(0, shares[1])
     finally:
         wait(others)
     for other in others:
         other.result()
+
+
+def sum_of_parts(work: Callable[[slice], FloatArray], n_items: int, operations: float) -> FloatArray:
+    """Add up what `work` returns for the slices of `in_parts`, in their order.
+
+    Parameters
+    ----------
+    work, n_items, operations
+        As in `in_parts`; there is at least one item.
+
+    Returns
+    -------
+    ndarray
+    """
+    parts: dict[int, FloatArray] = {}
+
+    def keep(part: slice) -> None:
+        parts[part.start] = work(part)
+
+    in_parts(keep, n_items, operations)
+    first, *others = (parts[start] for start in sorted(parts))
+    for other in others:
+        first += other
+    return first
+
+
+@contextmanager
+def worker_threads(most: int | None) -> Iterator[None]:
+    """Share work between at most so many threads inside a ``with`` block, all that numba has for None."""
+    before = numba.get_num_threads()
+    try:
+        if most is not None:
+            numba.set_num_threads(max(1, min(most, before)))
+        yield
+    finally:
+        numba.set_num_threads(before)
 
 
 @cache
@@ -60,7 +109,30 @@ def _controller() -> ThreadpoolController:
     return ThreadpoolController()
 
 
+class _SingleBlasThread:
+    """One thread of BLAS for as long as anyone in the process wants it; then as many as there were before."""
+
+    def __init__(self) -> None:
+        self._lock, self._wanted = Lock(), 0
+        self._limit: AbstractContextManager[Any] = nullcontext()
+
+    def __enter__(self) -> None:
+        with self._lock:
+            if self._wanted == 0:
+                self._limit = _controller().limit(limits=1, user_api="blas")
+                self._limit.__enter__()
+            self._wanted += 1
+
+    def __exit__(self, *error: object) -> None:
+        with self._lock:
+            self._wanted -= 1
+            if self._wanted == 0:
+                self._limit.__exit__(None, None, None)
+
+
+_SINGLE_BLAS_THREAD = _SingleBlasThread()
+
+
 def single_blas_thread() -> AbstractContextManager[object]:
-    """Give BLAS one thread inside a ``with`` block."""
-    limited: AbstractContextManager[object] = _controller().limit(limits=1, user_api="blas")
-    return limited
+    """Give BLAS one thread inside a ``with`` block; blocks of several threads may overlap."""
+    return _SINGLE_BLAS_THREAD

@@ -1,10 +1,21 @@
 """The option `patterns`, and what the reported gap is about."""
 
+import warnings
+
 import numpy as np
 import pytest
 
-from convexnn import ConvexMLPClassifier, ConvexMLPRegressor, enumerate_patterns, sample_patterns
+from convexnn import (
+    ConvexMLPClassifier,
+    ConvexMLPRegressor,
+    PatternSet,
+    certify,
+    enumerate_patterns,
+    sample_patterns,
+)
 from convexnn.exceptions import PatternCountWarning
+from convexnn.patterns.witnesses import ResolutionError
+from unresolved_data import UNRESOLVED, intersections, saturated_probabilities
 
 
 def draw(seed=0, n=10, d=2):
@@ -56,6 +67,45 @@ def test_auto_adapts_where_there_are_too_many():
     sampled = ConvexMLPRegressor(5.0, patterns=100, random_state=0).fit(X, y)
     assert model.objective_ < sampled.objective_
     assert np.isnan(sampled.violation_)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_auto_adapts_where_cells_cannot_be_told_apart(seed):
+    X, y = saturated_probabilities(seed=seed)
+    with pytest.raises(ResolutionError):
+        enumerate_patterns(with_ones(X))
+    model = ConvexMLPClassifier(random_state=0).fit(X, y)
+    assert model.gap_scope_ == "patterns"
+    certificate = certify(model, X, y)
+    assert certificate.objective == pytest.approx(model.objective_, rel=1e-9)
+    assert certificate.relative_gap < 1e-3
+    searched = ConvexMLPClassifier(patterns="exact", random_state=0).fit(X, y)
+    assert searched.gap_scope_ == "global"
+    assert model.objective_ >= searched.dual_objective_
+    assert model.objective_ == pytest.approx(searched.objective_, rel=1e-3)
+
+
+@pytest.mark.parametrize("kind", UNRESOLVED)
+@pytest.mark.parametrize("activation", ["relu", "gated_relu"])
+def test_samples_and_lists_where_cells_cannot_be_told_apart(kind, activation):
+    rng = np.random.default_rng(0)
+    X = UNRESOLVED[kind](rng)
+    y = rng.normal(size=len(X))
+    options = {"activation": activation, "hidden_bias": "none", "random_state": 0, "max_iter": 200}
+    own = PatternSet.from_weights(X, intersections(X, rng))
+    for patterns in (8, own, "auto"):
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            model = ConvexMLPRegressor(0.1, patterns=patterns, **options).fit(X, y)
+        assert model.dual_objective_ <= model.objective_
+        empty = 0.5 * np.sum((y - y.mean()) ** 2)
+        assert model.objective_ <= empty * (1 + 1e-9)
+
+
+def test_lists_that_are_asked_for_and_cannot_be_made_are_refused():
+    X, y = saturated_probabilities()
+    with pytest.raises(ResolutionError, match="Try patterns='auto'"):
+        ConvexMLPClassifier(patterns="exact", activation="gated_relu").fit(X, y)
 
 
 def test_auto_samples_gates_where_there_are_too_many():

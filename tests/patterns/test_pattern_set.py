@@ -1,5 +1,6 @@
 import copy
 import pickle
+from fractions import Fraction
 
 import numpy as np
 import pytest
@@ -8,6 +9,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from convexnn.patterns import PatternSet, enumerate_patterns, pack_bits
+from unresolved_data import UNRESOLVED, intersections
 
 TOY = np.column_stack([[-1.0, -5.0, 2.0, 0.0, 3.0], np.ones(5)])
 
@@ -150,6 +152,44 @@ def test_from_weights_with_kinks_within_rounding(scale):
     for i in range(40):
         off = np.setdiff1d(np.arange(60), rows[i])
         assert (dense[i, off] == (values[i, off] > 0)).all()
+
+
+@pytest.mark.parametrize("kind", UNRESOLVED)
+def test_from_weights_where_cells_cannot_be_told_apart(kind):
+    rng = np.random.default_rng(0)
+    X = UNRESOLVED[kind](rng)
+    weights, scale = intersections(X, rng), np.abs(X).max(axis=0)
+    for weight in weights:
+        patterns = PatternSet.from_weights(X, weight[None])
+        assert len(patterns) == 1
+        assert patterns.holds_on(X)
+        # The weight lies in the cone of the signs up to the rounding error of its products.
+        values, sizes = X @ weight, np.linalg.norm(X / scale, axis=1) * np.linalg.norm(weight * scale)
+        signed = np.where(patterns.to_dense()[0], values, -values)
+        assert (signed >= -1e-10 * sizes).all()
+    assert 1 <= len(PatternSet.from_weights(X, weights)) <= len(weights)
+
+
+@pytest.mark.parametrize(
+    ("X", "weight"),
+    [
+        (np.array([[1e300, 1e-300], [0.0, 1e300], [1e-300, 0.0]]), [1.0, 0.0]),
+        (np.array([[1e300, 0.0], [0.0, 1e-300]]), [1.0, 0.0]),
+        (np.array([[1e-310, 1.0], [2e-310, -1.0]]), [0.0, 1.0]),
+    ],
+)
+def test_from_weights_of_data_of_all_magnitudes(X, weight):
+    patterns = PatternSet.from_weights(X, [weight])
+    fractions = [[Fraction(value) for value in row] for row in X.tolist()]
+    generator = [Fraction(value) for value in patterns.generators[0].tolist()]
+    products = [sum(x * g for x, g in zip(row, generator, strict=True)) for row in fractions]
+    assert [product > 0 for product in products] == patterns.to_dense()[0].tolist()
+    assert all(product != 0 for product in products)
+
+
+def test_patterns_hold_on_their_data_only(patterns):
+    assert patterns.holds_on(TOY)
+    assert not patterns.holds_on(TOY[::-1])
 
 
 def test_from_weights_on_a_hyperplane_depends_on_the_seed_only():

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from scipy import sparse
 
 from convexnn.patterns import enumerate_patterns
-from convexnn.programs import augment
+from convexnn.problem import augment
 from convexnn_solvers import Status, solve
 from convexnn_solvers.conic.assemble import assemble
 from convexnn_solvers.conic.form import ConicForm, condition, without_quadratic

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from convexnn.patterns import enumerate_patterns
-from convexnn.programs import augment
+from convexnn.problem import augment
 from convexnn_solvers import Status, UnsupportedProgramError, solve
 from convexnn_solvers.dual import into_domain, prices
 from convexnn_solvers.native import solver as native
@@ -357,13 +357,7 @@ MODES = [
     ("relu", "free", True),
     ("gated_relu", "none", True),
 ]
-# The free coordinate of a block moves in steps of its slopes' scale, which is wrong for some data.
-UNSCALED = pytest.mark.xfail(strict=False, reason="free biases take steps of the slopes' scale")
-SCALED_MODES = [
-    pytest.param(*mode, scale, marks=[UNSCALED, pytest.mark.slow] if mode[1] == "free" else [])
-    for mode in MODES
-    for scale in SCALES
-]
+SCALED_MODES = [(*mode, scale) for mode in MODES for scale in SCALES]
 
 
 @pytest.mark.parametrize("loss", ["squared_error", "squared_hinge", "softmax"])

@@ -1,6 +1,7 @@
 """The native solver as a backend."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 
@@ -48,7 +49,19 @@ class Native(Backend):
         options: SolveOptions,
         start: tuple[FloatArray, FloatArray] | None = None,
     ) -> Candidate:
-        """Solve the program; see `convexnn_solvers.native.solver`."""
-        if start is None:
-            start = (program.zeros(), np.zeros(program.n_outputs))
-        return NativeSolver(program, options).run(start)
+        """Solve the program in coordinates that suit its data; see `convexnn_solvers.native.solver`."""
+        blocks, intercept = start if start is not None else (program.zeros(), np.zeros(program.n_outputs))
+        own = program.design.normalized()
+        if own is None:
+            return NativeSolver(program, options).run((blocks, intercept))
+        normalized = replace(program, design=own.design, alpha=program.alpha / own.unit)
+        found = NativeSolver(normalized, options).run((_changed(blocks, own.inverse), intercept))
+        return replace(found, blocks=_changed(found.blocks, own.change))
+
+
+def _changed(blocks: FloatArray, change: FloatArray) -> FloatArray:
+    """Blocks in other coordinates; those that are zero, most of them, stay so."""
+    changed = np.zeros_like(blocks)
+    used = blocks.any(axis=-1)
+    changed[used] = blocks[used] @ change.T
+    return changed
