@@ -2,13 +2,13 @@
 
 import heapq
 import math
-import os
 import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import count, repeat
 from typing import Protocol
 
+import numba
 import numpy as np
 
 from convexnn._typing import FloatArray
@@ -117,7 +117,7 @@ class BestFirst:
 
     def run(self, stop_above: float, deadline: float) -> bool:
         """Search until all cones are settled, a point above `stop_above` is found, or time is up."""
-        n_threads, budget, seconds = os.cpu_count() or 1, _FIRST_BUDGET, math.inf
+        n_threads, budget, seconds = numba.get_num_threads(), _FIRST_BUDGET, math.inf
         with ThreadPoolExecutor(n_threads) as pool:
             while self._open and self.lower <= stop_above:
                 began = time.perf_counter()
