@@ -33,8 +33,8 @@ def _run(options: argparse.Namespace) -> int:
         print_table(
             {"solver": "left", "status": "left", "takes": "left"},
             [[[s["name"], s["install"] or "available", _losses(s["losses"])] for s in solvers]],
-            "solver='auto' is native and then clarabel for smooth losses, clarabel for the others; 'cvxpy:NAME' "
-            "is any solver that CVXPY has installed.",
+            "solver='auto' is native and then clarabel for smooth losses, clarabel for the others; "
+            "'cvxpy:NAME' is any solver that CVXPY has installed.",
         )
     return 0
 

@@ -116,7 +116,9 @@ def get_backend(solver: str) -> Backend:
         ) from error
     missing = backend.missing()
     if missing:
-        advice = f'pip install "convexnn[{name}]"' if name in _BUILT_IN else f"pip install {' '.join(missing)}"
+        advice = (
+            f'pip install "convexnn[{name}]"' if name in _BUILT_IN else f"pip install {' '.join(missing)}"
+        )
         raise SolverNotInstalledError(
             f"The solver {solver!r} needs {', '.join(missing)}, not installed here. "
             f"Try: {advice}. Available now: {available_solvers()}."

@@ -1,6 +1,6 @@
 """Fewer blocks with the same outputs: a vertex of the polytope of all such points.
 
-Blocks ``b_j`` of one output may be scaled, ``t_j b_j`` with ``t_j >= 0`` stays in its cone. Of all scales with
+Blocks ``b_j`` of one output may be scaled: ``t_j b_j`` with ``t_j >= 0`` stays in its cone. Of all scales of
 the same outputs ``sum_j t_j A_j b_j`` those of least ``sum_j t_j |b_j|`` are a linear program, and its basic
 solutions have at most as many positive ones as there are samples (Caratheodory). Interior points, which
 spread weight over all blocks that are worth the same, end with hundreds more.
@@ -47,7 +47,9 @@ def fewer_blocks(program: ConvexProgram, blocks: FloatArray, clock: Clock) -> Fl
         signs, patterns = np.nonzero(blocks[:, k].any(axis=-1))
         if patterns.size <= n or clock.expired:
             continue
-        scales = _scales(program, blocks[signs, k, patterns], np.where(signs == 0, 1.0, -1.0), patterns, clock)
+        scales = _scales(
+            program, blocks[signs, k, patterns], np.where(signs == 0, 1.0, -1.0), patterns, clock
+        )
         if scales is not None:
             fewer = fewer.copy() if fewer is blocks else fewer
             fewer[signs, k, patterns] *= scales[:, None]
@@ -67,10 +69,18 @@ def _scales(
     unit, height = columns[:, used] / sizes[used], float(np.abs(target).max())
     if not height > 0:
         return np.zeros(len(weights))
-    options = {"primal_feasibility_tolerance": _FEASIBLE, "presolve": False}
-    if clock.limited:
-        options["time_limit"] = _SHARE * clock.left
-    found = linprog(costs[used] / sizes[used], A_eq=unit, b_eq=target / height, method="highs-ds", options=options)
+    found = linprog(
+        costs[used] / sizes[used],
+        A_eq=unit,
+        b_eq=target / height,
+        method="highs-ds",
+        # With presolve nearly dependent columns may make it infeasible to a tolerance so small.
+        options={
+            "primal_feasibility_tolerance": _FEASIBLE,
+            "presolve": False,
+            "time_limit": _SHARE * clock.left,
+        },
+    )
     if found.x is None:
         return None
     support = np.flatnonzero(found.x > 0)

@@ -1,4 +1,4 @@
-"""Cone solvers leave a vertex: as many blocks as samples at most, with the same outputs and no larger norms."""
+"""Cone solvers leave a vertex: at most as many blocks as samples, of the same outputs and no larger norms."""
 
 import numpy as np
 import pytest

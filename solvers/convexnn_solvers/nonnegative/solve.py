@@ -288,14 +288,18 @@ class _Run:
 
 
 def _on_support(problem: UnitProblem, point: FloatArray) -> FloatArray:
-    """Return the minimiser over the coordinates in use, by an orthogonal factorisation; negative ones end at 0.
+    """Return the minimiser over the coordinates in use, by an orthogonal factorisation.
 
-    Columns that depend on each other share their weight.
+    Columns that depend on each other share their weight; negative numbers end at zero.
     """
     used = point > 0
     exact = np.zeros(point.size)
     if used.any():
         exact[used] = linalg.lstsq(
-            problem.matrix[:, used], problem.target, cond=_DEPENDENT, lapack_driver="gelsy", check_finite=False
+            problem.matrix[:, used],
+            problem.target,
+            cond=_DEPENDENT,
+            lapack_driver="gelsy",
+            check_finite=False,
         )[0]
     return np.maximum(exact, 0.0)

@@ -81,7 +81,6 @@ class UnitProblem:
         return weights / total if total > 0 else weights
 
 
-
 def column_norms(matrix: FloatArray) -> FloatArray:
     """Norms of the columns, also of numbers whose squares float64 cannot hold."""
     peaks = np.abs(matrix).max(axis=0, initial=0.0)
