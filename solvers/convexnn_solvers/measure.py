@@ -153,7 +153,8 @@ def _at_vertex(
     clock: Clock | None,
 ) -> tuple[FloatArray, FloatArray, float]:
     """Leave out blocks that others can stand in for, if the objective does not rise by more than `slack`."""
-    if program.norm != "group":
+    # Without regularisation no block is worth more than another, and interpolation wants all of them.
+    if program.norm != "group" or program.alpha == 0:
         return blocks, intercept, objective
     fewer = fewer_blocks(program, blocks, clock or Clock())
     if fewer is blocks:
