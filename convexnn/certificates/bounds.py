@@ -33,7 +33,6 @@ from dataclasses import dataclass
 from typing import Self
 
 import numpy as np
-from scipy.optimize import minimize_scalar
 
 from convexnn._typing import FloatArray
 from convexnn.certificates.exact_dual import check_loss, dual_lower_bound, exact_point
@@ -42,15 +41,15 @@ from convexnn.losses import Loss
 from convexnn.networks import Network
 from convexnn.problem import Problem
 from convexnn_solvers.clock import Clock
-from convexnn_solvers.dual import dual_value, into_domain
+from convexnn_solvers.dual import best_scale, dual_value, into_domain
 
 __all__ = ["AllSamples", "Bound", "bound_from", "gradient_guess"]
 
 _EPS = float(np.finfo(np.float64).eps)
 # A shrinkage doubles at least, so that this many lead from one unit of rounding to one.
 _MAX_SHRINKS = 52
-# Largest power of two that a guess is scaled by, and halvings of an interval of scales.
-_LARGEST_SCALE, _HALVINGS = 2.0**40, 50
+# Halvings of an interval of scales.
+_HALVINGS = 50
 
 
 @dataclass(frozen=True, eq=False)
@@ -71,10 +70,10 @@ class AllSamples:
         data = problem.data
         return cls(data.loss, data.targets, data.weight, problem.fit_intercept)
 
-    def loss_at(self, theta: FloatArray) -> float:
-        """Minus the dual value, a large number outside the domain."""
+    def value_at(self, theta: FloatArray) -> float:
+        """Dual value, minus infinity outside the domain."""
         value = dual_value(self, theta)
-        return -value if math.isfinite(value) else 1e300
+        return value if math.isfinite(value) else -math.inf
 
 
 @dataclass(frozen=True, eq=False)
@@ -160,33 +159,25 @@ def bound_from(
 
 def _best_scale(samples: AllSamples, theta: FloatArray) -> float:
     """Maximise the concave ``c -> D(c theta)`` over ``c >= 0``; any answer is valid."""
-
-    def loss_of(scale: float) -> float:
-        return samples.loss_at(scale * theta)
-
     if not theta.any():
         return 0.0
-    end = 1.0
-    while end < _LARGEST_SCALE and loss_of(2 * end) < loss_of(end):
-        end *= 2
-    found = minimize_scalar(loss_of, bounds=(0.0, 2 * end), method="bounded", options={"xatol": 1e-10})
-    candidates = [1.0, end, float(found.x)]
+    scale, value = best_scale(samples, theta)
+    own = samples.value_at(theta)
     # What lies within rounding of one is the guess itself, which needs no scaling.
-    values = [loss_of(scale) for scale in candidates]
-    slack = 64 * _EPS * (abs(values[0]) + float(np.abs(theta * samples.targets).sum()))
-    return 1.0 if values[0] <= min(values) + slack else candidates[int(np.argmin(values))]
+    slack = 64 * _EPS * (abs(own) + float(np.abs(theta * samples.targets).sum()))
+    return 1.0 if own >= value - slack else scale
 
 
 def _least_scale(samples: AllSamples, theta: FloatArray, best: float, wanted: float) -> float:
     """Return about the least c with ``D(c theta) >= wanted``, infinite where there is none up to `best`."""
     low, high = 0.0, best
-    if wanted <= -samples.loss_at(0.0 * theta):
+    if wanted <= samples.value_at(0.0 * theta):
         return 0.0
-    if wanted > -samples.loss_at(best * theta):
+    if wanted > samples.value_at(best * theta):
         return math.inf
     for _ in range(_HALVINGS):
         middle = 0.5 * (low + high)
-        if -samples.loss_at(middle * theta) >= wanted:
+        if samples.value_at(middle * theta) >= wanted:
             high = middle
         else:
             low = middle

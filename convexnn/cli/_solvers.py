@@ -6,7 +6,7 @@ from typing import Any
 from convexnn.cli._output import print_table, require_rich, write_json
 from convexnn.losses import LOSSES
 from convexnn_solvers import SolverNotInstalledError, available_solvers
-from convexnn_solvers.registry import Kind, get_backend, known_solvers
+from convexnn_solvers.registry import get_backend, known_solvers
 
 __all__ = ["add_command"]
 
@@ -25,43 +25,30 @@ def add_command(commands: Any) -> None:
 def _run(options: argparse.Namespace) -> int:
     if options.json != "-":
         require_rich()
-    solvers, nonnegative = _describe_all("group"), _describe_all("nonnegative")
-    for solver in solvers:
-        # They are unknown until the solver is installed.
-        backend = get_backend(solver["name"]) if solver["available"] else None
-        solver["losses"] = sorted(name for name, loss in LOSSES.items() if backend and backend.takes(loss))
+    usable = set(available_solvers())
+    solvers = [_describe(name, name in usable) for name in known_solvers()]
     if options.json is not None:
-        write_json({"solvers": solvers, "nonnegative": nonnegative}, options.json)
+        write_json({"solvers": solvers}, options.json)
     if options.json != "-":
         print_table(
             {"solver": "left", "status": "left", "takes": "left"},
-            [
-                [[s["name"], s["install"] or "available", _losses(s["losses"])] for s in solvers],
-                [[s["name"], s["install"] or "available", "non-negative least squares"] for s in nonnegative],
-            ],
-            "solver='auto' is native and then clarabel for smooth losses, clarabel for the others, and nnls "
-            "and then clarabel for non-negative least squares; 'cvxpy:NAME' is any solver that CVXPY has "
-            "installed.",
+            [[[s["name"], s["install"] or "available", _losses(s["losses"])] for s in solvers]],
+            "solver='auto' is native and then clarabel for smooth losses, clarabel for the others; "
+            "'cvxpy:NAME' is any solver that CVXPY has installed.",
         )
     return 0
 
 
-def _describe_all(kind: Kind) -> list[dict[str, Any]]:
-    usable = set(available_solvers(kind))
-    return [_describe(name, kind, name in usable) for name in known_solvers(kind)]
-
-
-def _describe(name: str, kind: Kind, usable: bool) -> dict[str, Any]:
-    """Return whether a solver can run here, and the way to install it if not."""
+def _describe(name: str, usable: bool) -> dict[str, Any]:
+    """Return what a solver takes, which is unknown until it is installed, and the way to install it."""
+    losses: list[str] = []
     install = None
-    if not usable:
-        try:
-            get_backend(name, kind)
-        except SolverNotInstalledError:
-            install = f'pip install "convexnn[{name}]"'
-        except (ImportError, AttributeError) as error:
-            install = f"cannot be loaded: {error}"
-    return {"name": name, "available": usable, "install": install}
+    try:
+        backend = get_backend(name)
+        losses = sorted(loss.name for loss in LOSSES.values() if backend.takes(loss))
+    except SolverNotInstalledError:
+        install = f'pip install "convexnn[{name}]"'
+    return {"name": name, "available": usable, "install": install, "losses": losses}
 
 
 def _losses(names: list[str]) -> str:

@@ -114,6 +114,6 @@ def _nuclear(
     if previous is not None:
         filters = network_weights(previous)[:, : patches.shape[2]].T
         start = linear_conv_blocks(filters, previous.output_weights), previous.output_biases
-    result = solve_spectral(program, start=start, **_limits(options, clock))
+    result = solve_spectral(program, solver=options.solver, start=start, **_limits(options, clock))
     filters, output_weights = linear_conv_weights(program, result.blocks)
     return filters.T, output_weights, result

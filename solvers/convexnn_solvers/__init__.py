@@ -14,7 +14,6 @@ from convexnn_solvers.exceptions import (
     SolverNotInstalledError,
     UnsupportedProgramError,
 )
-from convexnn_solvers.nonnegative.backends.base import NonnegativeBackend, NonnegativeCandidate
 from convexnn_solvers.nonnegative.program import NonnegativeProgram
 from convexnn_solvers.nonnegative.result import NonnegativeResult
 from convexnn_solvers.nonnegative.solve import solve_nonnegative, solve_nonnegative_path
@@ -32,8 +31,6 @@ __all__ = [
     "ConvexProgram",
     "Design",
     "Loss",
-    "NonnegativeBackend",
-    "NonnegativeCandidate",
     "NonnegativeProgram",
     "NonnegativeResult",
     "SolveResult",

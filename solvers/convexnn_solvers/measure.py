@@ -10,6 +10,7 @@ from convexnn_solvers.dual import dual_bound
 from convexnn_solvers.exceptions import BackendError
 from convexnn_solvers.prices import pieces
 from convexnn_solvers.program import ConvexProgram
+from convexnn_solvers.vertices import fewer_blocks
 
 __all__ = ["Measurement", "measure"]
 
@@ -48,7 +49,8 @@ def measure(
 
     Blocks outside their cones are projected on them. Blocks of negligible norm, which interior-point codes
     leave everywhere, are set to zero as long as the objective does not rise by more than a relative
-    `slack`. The intercept is replaced by the best one where that lowers the objective.
+    `slack`, and so are those without which an output of more blocks than samples can do. The intercept is
+    replaced by the best one where that lowers the objective.
 
     Parameters
     ----------
@@ -59,7 +61,7 @@ def measure(
     dual : ndarray of shape (n, K), optional
         A solver's own dual point; the gradient's is tried as well where the loss is smooth.
     slack : float
-        Relative rise of the objective that setting small blocks to zero may cost.
+        Relative rise of the objective that setting blocks to zero may cost.
     clock : Clock, optional
         Where it stops, blocks that are not known to be feasible are zero and the bound is a weaker one.
 
@@ -74,6 +76,8 @@ def measure(
     if violation > 0:
         blocks = _projected(program, blocks, clock)
     blocks, intercept, objective = _trim(program, blocks, intercept, slack)
+    if slack > 0:
+        blocks, intercept, objective = _at_vertex(program, blocks, intercept, objective, slack, clock)
     outputs = program.outputs(blocks, intercept)
     slopes = program.loss.gradient(outputs, program.targets, program.sample_weight)
 
@@ -138,6 +142,27 @@ def _with_best_intercept(
     chosen = int(np.argmin(values))
     penalty = program.alpha * float(program.block_norms(blocks).sum())
     return candidates[chosen], values[chosen] + penalty
+
+
+def _at_vertex(
+    program: ConvexProgram,
+    blocks: FloatArray,
+    intercept: FloatArray,
+    objective: float,
+    slack: float,
+    clock: Clock | None,
+) -> tuple[FloatArray, FloatArray, float]:
+    """Leave out blocks that others can stand in for, if the objective does not rise by more than `slack`."""
+    # Without regularisation no block is worth more than another, and interpolation wants all of them.
+    if program.norm != "group" or program.alpha == 0:
+        return blocks, intercept, objective
+    fewer = fewer_blocks(program, blocks, clock or Clock())
+    if fewer is blocks:
+        return blocks, intercept, objective
+    shifted, value = _with_best_intercept(program, fewer, intercept)
+    if value > objective + slack * abs(objective):
+        return blocks, intercept, objective
+    return fewer, shifted, value
 
 
 def _trim(

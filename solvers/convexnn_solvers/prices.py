@@ -10,21 +10,25 @@ from convexnn_solvers.program import ConvexProgram
 
 __all__ = ["pieces", "prices", "support"]
 
-# Operations that take some tenths of a second, which are not worth looking at the clock.
-_QUICK = 2e8
-# Seconds that a piece of work between two looks at the clock shall take, its first size and its growth.
-_PIECE_SECONDS, _FIRST_PIECE, _GROWTH = 0.2, 2, 4
+# Operations that take some tenths of a second, not worth looking at the clock: of products with the data, and
+# of projections.
+_QUICK_PRODUCTS, _QUICK_PROJECTIONS = 1e9, 2e8
+# Seconds that a piece of work between two looks at the clock shall take, and its growth from one item on.
+_PIECE_SECONDS, _GROWTH = 0.2, 4
+# Seconds by which an item may overrun the limit.
+_OVERRUN = 0.5
 
 
 def pieces(clock: Clock) -> Iterator[int]:
-    """Yield how many items to work on until the next call, until the time is over."""
-    size = _FIRST_PIECE
-    while not clock.expired:
+    """Yield how many items to work on until the next call, until no time is left for another one."""
+    size, seconds = 1, 0.0
+    while not clock.expired and seconds <= clock.left + _OVERRUN:
         began = clock.elapsed
         yield size
-        spent = clock.elapsed - began
+        seconds = (clock.elapsed - began) / size
         largest = _GROWTH * size
-        size = max(1, min(largest, int(size * _PIECE_SECONDS / spent))) if spent > 0 else largest
+        affordable = min(_PIECE_SECONDS, clock.left) / seconds if seconds > 0 else largest
+        size = max(1, min(largest, int(affordable)))
 
 
 def prices(
@@ -48,7 +52,7 @@ def prices(
     n, d = design.n_samples, design.n_features
     n_slots = int(np.prod(program.block_shape[:3]))
     gradients: FloatArray | None
-    if clock is None or not limited or 2.0 * n * d * n_slots / program.n_signs <= _QUICK:
+    if clock is None or not limited or 2.0 * n * d * n_slots / program.n_signs <= _QUICK_PRODUCTS:
         gradients = design.adjoint(theta)
     else:
         gradients = _gradients(program, theta, clock)
@@ -56,7 +60,7 @@ def prices(
         return np.full(program.block_shape[:3], np.inf)
     gradients = np.stack([gradients, -gradients]) if program.n_signs == 2 else gradients[None]
     # A projection passes over the data a few times, and over a triangle as large as the weights for each.
-    quick = not design.constrained or n_slots * (4.0 * n * d + float(d) ** 3) <= _QUICK
+    quick = not design.constrained or n_slots * (4.0 * n * d + float(d) ** 3) <= _QUICK_PROJECTIONS
     if clock is None or not limited or quick:
         return design.support(gradients, program.alpha, n_largest)
     return _projected(program, gradients, n_largest, clock)
@@ -87,16 +91,16 @@ def _projected(
     program: ConvexProgram, gradients: FloatArray, n_largest: int | None, clock: Clock
 ) -> FloatArray:
     """Bounds from projections on the cones, those of the longest gradients first."""
+    if not program.design.penalized.all():
+        return _projected_block_by_block(program, gradients, clock)
     design, flat = program.design, gradients.reshape(-1, gradients.shape[-1])
     bounds: FloatArray = np.linalg.norm(flat, axis=1)
     waiting = np.flatnonzero(bounds > program.alpha)
     waiting = waiting[np.argsort(-bounds[waiting], kind="stable")]
-    if not design.penalized.all():
-        # A free coordinate has no norm to bound it; only the cones do.
-        bounds[:], waiting = np.inf, np.argsort(-bounds, kind="stable")
     threshold, settled = program.alpha, np.empty(0)
     for size in pieces(clock):
         chosen, waiting = waiting[:size], waiting[size:]
+        # Zeros cost nothing, and the places of the others are those that the design remembers.
         part = np.zeros_like(flat)
         part[chosen] = flat[chosen]
         found = design.support(part.reshape(gradients.shape), threshold, n_largest).ravel()
@@ -109,3 +113,17 @@ def _projected(
         if waiting.size == 0:
             break
     return bounds.reshape(gradients.shape[:-1])
+
+
+def _projected_block_by_block(program: ConvexProgram, gradients: FloatArray, clock: Clock) -> FloatArray:
+    """Bounds where a coordinate is free: it has no norm, so that only a block's cone gives one."""
+    bounds = np.full(gradients.shape[:-1], np.inf)
+    start, n_blocks = 0, gradients.shape[-2]
+    for size in pieces(clock):
+        part = slice(start, min(start + size, n_blocks))
+        design = program.design.restrict(np.arange(part.start, part.stop))
+        bounds[..., part] = design.support(gradients[..., part, :], program.alpha)
+        start += size
+        if start >= n_blocks:
+            break
+    return bounds

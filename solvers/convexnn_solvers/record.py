@@ -23,7 +23,7 @@ _FEW_BLOCKS = 32
 _TIGHTER = 1e-2
 # Without regularisation: corrections for what is left, and the share of the objective that ends them.
 _MOST_REFINEMENTS, _LITTLE = 4, 0.1
-# Share of the time that is left which measuring the next point may be expected to take.
+# Share of the time that is left for the start, and that which is kept for measuring the solver's point.
 _MOST_RESERVED = 0.25
 
 
@@ -45,7 +45,7 @@ def measure_starts(
             f"The objective of the zero network is {objective}: float64 cannot hold these losses' sum. "
             "Divide the targets or the sample weights by a large number."
         )
-    began = clock.elapsed
+    began, clock = clock.elapsed, clock.share(_MOST_RESERVED)
     point = measure(program, *(zero if start is None else start), clock=clock)
     record.begin(point, clock.elapsed - began)
     if start is not None and not record.best.objective < objective:
@@ -69,7 +69,8 @@ def run_backends(
         attempts.append((backends[-1], tighter))
     try:
         for backend, wanted in attempts:
-            reserve = min(record.seconds, _MOST_RESERVED * wanted.clock.left)
+            # A point of a working set is measured twice, over its blocks and over all.
+            reserve = min(2 * record.seconds, _MOST_RESERVED * wanted.clock.left)
             left = replace(wanted, reserve=reserve).after(record.n_iter)
             if isinstance(left, Status):
                 record.end(left)

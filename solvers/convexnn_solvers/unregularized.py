@@ -2,14 +2,12 @@
 
 With ``alpha = 0`` a dual point must be orthogonal to all features, ``[A_1 ... A_P]' theta = 0``, as
 differences of points of the cones are all of the space; otherwise it bounds nothing, for weights may be of
-any size. A point in float64 is orthogonal to rounding only. But with a basis ``B`` of the span an exactly
-orthogonal point lies within ``|B' theta| / sigma_min(B)`` of it (the least-norm correction), and the least
-dual value within that distance is a bound. Features that are dependent to rounding might span more, so that
-their exact rank is computed. Else only the zero point is left: its value is the sum of the losses' infima.
+any size. A point in float64 is orthogonal to rounding only. But with a basis ``B`` of the features' span, on
+the samples where it is not zero, an exactly orthogonal point lies within ``|B' theta| / sigma_min(B)`` of it
+(the least-norm correction), and the least dual value within that distance is a bound. Features that are
+dependent to rounding might span more, so that their exact rank is computed. Else only the zero point is left:
+its value is the sum of the losses' infima.
 """
-
-import math
-from fractions import Fraction
 
 import numpy as np
 from scipy import linalg
@@ -24,8 +22,10 @@ from convexnn_solvers.program import ConvexProgram, Design
 __all__ = ["interpolated", "orthogonal_bound"]
 
 _EPS = float(np.finfo(np.float64).eps)
-# Share of the largest coordinate within which one counts as being at an end of the conjugate's domain.
+# Share of the largest coordinate within which one counts as zero, where zero is an end of the domain.
 _NEAR_END = 1e-7
+# Shares by which points are shrunk: from a few roundings to where nothing is left.
+_SHRINKAGES = tuple(2.0**exponent for exponent in range(-46, 0))
 # Relative distance from the span of others below which a column is dependent, or not known to be independent.
 _DEPENDENT = 1e-10
 # Corrections: the second one takes off what rounding left of the first.
@@ -39,8 +39,8 @@ _MOST_OPERATIONS, _SPEED = 2e9, 2e8
 def orthogonal_bound(program: ConvexProgram, theta: FloatArray, clock: Clock) -> tuple[FloatArray, float]:
     """Return a dual point that is orthogonal to the features but for rounding, and a proved bound.
 
-    Coordinates at an end of the conjugate's domain, and those of weight zero, stay there; the others take the
-    least correction.
+    Coordinates that are zero at an end of the conjugate's domain, and those of weight zero, stay zero; the
+    others take the least correction.
 
     Parameters
     ----------
@@ -59,25 +59,26 @@ def orthogonal_bound(program: ConvexProgram, theta: FloatArray, clock: Clock) ->
     """
     zero = np.zeros_like(theta)
     trivial = zero, -program.loss.conjugate(zero, program.targets, program.sample_weight)
-    columns = _independent_columns(program, clock)
-    if columns is None or not theta.any():
-        return trivial
-    theta, movable = _snapped(program, theta)
-    reach = _corrected(columns, theta, movable)
+    theta = _with_exact_zeros(program, theta)
     scale, _ = best_scale(program, theta, 1.0)
-    if scale < 1.0:
-        theta = scale * theta
-        reach = _corrected(columns, theta, movable)
-    if reach is None:
-        return trivial
-    value = -_largest_conjugate(program, theta, np.where(movable, reach, 0.0))
-    return (theta, value) if value > trivial[1] else trivial
+    theta = scale * theta
+    reach = np.zeros_like(theta)
+    for k in range(theta.shape[1]):
+        free = theta[:, k] != 0
+        columns = _independent_columns(program, free, clock) if free.any() else None
+        distance = None if columns is None else _corrected(columns, theta[:, k], free)
+        if distance is None:
+            return trivial
+        reach[free, k] = distance
+    inside = _into_interior(program, theta, reach)
+    value = -_largest_conjugate(program, inside, reach)
+    return (inside, value) if value > trivial[1] else trivial
 
 
 def interpolated(
     program: ConvexProgram, blocks: FloatArray, intercept: FloatArray
 ) -> tuple[FloatArray, FloatArray]:
-    """Change blocks in use and the intercept so that the outputs are the targets, as far as they can be.
+    """Change blocks in use and the intercept so that outputs are the targets of all samples that count.
 
     The change is that of least norm, by an iterative method on the design (Fong and Saunders, "LSMR: an
     iterative algorithm for sparse least-squares problems", SIAM J. Sci. Comput. 33, 2011). What lay well
@@ -95,7 +96,8 @@ def interpolated(
     intercept : ndarray of shape (K,)
     """
     blocks, intercept = blocks.copy(), intercept.copy()
-    residual = program.targets - program.outputs(blocks, intercept)
+    counts = program.sample_weight > 0
+    residual = np.where(counts[:, None], program.targets - program.outputs(blocks, intercept), 0.0)
     n = len(residual)
     for k in range(program.n_outputs):
         used = np.flatnonzero(blocks[:, k].any(axis=(0, 2)))
@@ -108,9 +110,10 @@ def interpolated(
             change: FloatArray, design: Design = design, shape: tuple[int, ...] = shape
         ) -> FloatArray:
             outputs: FloatArray = design.forward(change[:-1].reshape(shape))[:, 0]
-            return outputs + float(program.fit_intercept * change[-1])
+            return counts * (outputs + float(program.fit_intercept * change[-1]))
 
         def adjoint(dual: FloatArray, design: Design = design) -> FloatArray:
+            dual = counts * dual
             sums: FloatArray = np.append(design.adjoint(dual[:, None]), program.fit_intercept * dual.sum())
             return sums
 
@@ -124,16 +127,25 @@ def interpolated(
     return blocks, intercept
 
 
-def _independent_columns(program: ConvexProgram, clock: Clock) -> FloatArray | None:
-    """Columns of norms about one that span those of the features and the intercept's ones, exactly.
+def _with_exact_zeros(program: ConvexProgram, theta: FloatArray) -> FloatArray:
+    """Put coordinates on zero that are close to it where it is an end of the domain."""
+    step = _NEAR_END * np.abs(theta).max(initial=0.0)
+    at_end = np.zeros(theta.shape, dtype=np.bool_)
+    for side in (step, -step):
+        beyond = np.full(theta.shape, side)
+        at_end |= program.loss.project_dual(-beyond, program.targets, program.sample_weight) != -beyond
+    return np.where(at_end & (np.abs(theta) <= step), 0.0, theta)
+
+
+def _independent_columns(program: ConvexProgram, rows: BoolArray, clock: Clock) -> FloatArray | None:
+    """Columns on some samples that span those of the features and the intercept there, exactly.
 
     None if they span all outputs, or if that is not certain or would take too long.
     """
-    n, n_features = program.design.n_samples, program.design.n_blocks * program.design.n_features
-    operations = float(n) * min(n, n_features) * n_features
-    if operations > min(_MOST_OPERATIONS, _SPEED * clock.left):
+    n, n_features = int(rows.sum()), program.design.n_blocks * program.design.n_features
+    if float(n) * min(n, n_features) * n_features > min(_MOST_OPERATIONS, _SPEED * clock.left):
         return None
-    columns = program.design.features().toarray()
+    columns = program.design.features().toarray()[rows]
     if program.fit_intercept:
         columns = np.hstack([columns, np.ones((n, 1))])
     columns = np.unique(columns[:, columns.any(axis=0)], axis=1)
@@ -149,47 +161,37 @@ def _independent_columns(program: ConvexProgram, clock: Clock) -> FloatArray | N
     return np.asarray(columns[:, order[:rank]])
 
 
-def _corrected(columns: FloatArray, theta: FloatArray, movable: BoolArray) -> FloatArray | None:
-    """Make all outputs' points orthogonal, in place, and return the distances of `_correct`, shape (K,)."""
-    distances = [_correct(columns, theta[:, k], movable[:, k]) for k in range(theta.shape[1])]
-    known = [distance for distance in distances if distance is not None]
-    return np.array(known) if len(known) == len(distances) else None
+def _corrected(columns: FloatArray, theta: FloatArray, free: BoolArray) -> float | None:
+    """Make the free coordinates orthogonal to the columns, in place; how far an exactly orthogonal point is.
 
-
-def _correct(columns: FloatArray, theta: FloatArray, free: BoolArray) -> float | None:
-    """Make one output's point orthogonal, in place; how far an exactly orthogonal one is at most.
-
-    None if the columns may be dependent on the free coordinates, unless the others make them orthogonal.
+    None if the columns may be dependent.
     """
-    fixed = ~columns[free].any(axis=0)
-    if not all(_is_orthogonal(column, theta) for column in columns[:, fixed].T):
-        return None
-    columns = columns[:, ~fixed]
-    n, m = columns[free].shape
-    if n < m:
-        return None
+    n, m = columns.shape
     if m == 0:
         return 0.0
-    Q, R = linalg.qr(columns[free], mode="economic")
+    Q, R = linalg.qr(columns, mode="economic")
     # Backward error of the factorisation (Higham, "Accuracy and stability of numerical algorithms", 19.4).
     error = n * m * _EPS * float(np.linalg.norm(columns))
     least = float(linalg.svdvals(R).min()) - error
     if least <= error:
         return None
     for _ in range(_N_CORRECTIONS):
-        theta[free] -= Q @ linalg.solve_triangular(R, columns.T @ theta, trans="T")
-    rounding = 2 * len(theta) * _EPS * (np.abs(columns).T @ np.abs(theta))
-    left: float = np.linalg.norm(np.abs(columns.T @ theta) + rounding) / least
+        theta[free] -= Q @ linalg.solve_triangular(R, columns.T @ theta[free], trans="T")
+    # Scaling the point rounds it once more.
+    rounding = 2 * (n + 1) * _EPS * (np.abs(columns).T @ np.abs(theta[free]))
+    left: float = np.linalg.norm(np.abs(columns.T @ theta[free]) + rounding) / least
     return float(left * (1 + _SLACK))
 
 
-def _is_orthogonal(column: FloatArray, theta: FloatArray) -> bool:
-    """Whether the product of two vectors is exactly zero, by arithmetic in fractions where it may be."""
-    products = column * theta
-    if math.fsum(products) != 0:
-        return False
-    terms = np.flatnonzero(column)
-    return sum(Fraction(float(column[i])) * Fraction(float(theta[i])) for i in terms) == 0
+def _into_interior(program: ConvexProgram, theta: FloatArray, reach: FloatArray) -> FloatArray:
+    """Shrink a point until all within `reach` of it are in the conjugate's domain; orthogonal it stays."""
+    for shrinkage in (0.0, *_SHRINKAGES):
+        shrunk = (1.0 - shrinkage) * theta
+        ends = [-(shrunk + side) for side in (-reach, reach)]
+        projected = [program.loss.project_dual(z, program.targets, program.sample_weight) for z in ends]
+        if all(np.array_equal(z, p) for z, p in zip(ends, projected, strict=True)):
+            return shrunk
+    return theta
 
 
 def _largest_conjugate(program: ConvexProgram, theta: FloatArray, reach: FloatArray) -> float:
@@ -218,16 +220,3 @@ def _largest_conjugate(program: ConvexProgram, theta: FloatArray, reach: FloatAr
                 ends.append(conjugate(z))
             total += max(max(ends) - at, 0.0) / n_outputs
     return total + 4 * _EPS * len(weight) * size
-
-
-def _snapped(program: ConvexProgram, theta: FloatArray) -> tuple[FloatArray, BoolArray]:
-    """Put coordinates close to an end of the domain on it; also which ones are not at an end."""
-    step = _NEAR_END * np.abs(theta).max(initial=0.0)
-    movable = np.ones(theta.shape, dtype=np.bool_)
-    for direction in (step, -step):
-        moved = theta + direction
-        clipped = -program.loss.project_dual(-moved, program.targets, program.sample_weight)
-        at_end = clipped != moved
-        theta = np.where(at_end, clipped, theta)
-        movable &= ~at_end
-    return theta, movable

@@ -93,9 +93,11 @@ def working_sets(
         point = _on_all_blocks(program, inner.point, chosen, options.clock)
         message = f"{inner.message}; round {n_rounds} over {chosen.size} of {program.design.n_blocks} blocks"
         yield Round(point, inner.stopped, n_iter, message)
+        if inner.stopped in (Status.TIME_LIMIT, Status.ITERATION_LIMIT):
+            return
         prices = support(program, inner.point.dual_point, options.clock)
         entering = _entering(prices, chosen, program.alpha)
-        if entering.size == 0 or inner.stopped in (Status.TIME_LIMIT, Status.ITERATION_LIMIT):
+        if entering.size == 0:
             return
         kept = np.isin(chosen, _used(point.blocks)) | (prices[chosen] > _INACTIVE * program.alpha)
         chosen = np.sort(np.concatenate([chosen[kept], entering]))

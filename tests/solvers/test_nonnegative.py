@@ -1,4 +1,4 @@
-"""Every solver of non-negative weights finds the optimum, judged by formulas of the tests' own."""
+"""The solver of non-negative weights finds the optimum, judged by formulas of the tests' own."""
 
 from dataclasses import replace
 
@@ -7,23 +7,21 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from convexnn_solvers import NonnegativeProgram, Status, available_solvers, solve_nonnegative
+from convexnn_solvers import NonnegativeProgram, Status, solve_nonnegative
 from nonnegative_cases import (
     KINDS,
-    SOLVERS,
     by_enumeration,
     class_probabilities,
     draw_program,
     optimality,
-    require,
     restated,
     stacked,
 )
 
 
-def solved(program, solver="auto", **options):
+def solved(program):
     """Solve, and check all that holds for every result."""
-    result = solve_nonnegative(program, solver=solver, **options)
+    result = solve_nonnegative(program)
     assert result.status is Status.CONVERGED, result
     assert result.converged
     weights = result.weights
@@ -40,13 +38,10 @@ def solved(program, solver="auto", **options):
     return result
 
 
-@pytest.mark.parametrize("solver", SOLVERS)
 @pytest.mark.parametrize(("ridge", "sum_to_one"), KINDS)
-def test_solvers_agree_with_a_restatement_and_with_enumeration(solver, ridge, sum_to_one, seed):
-    require(solver)
+def test_it_agrees_with_a_restatement_and_with_enumeration(ridge, sum_to_one, seed):
     program = draw_program(seed, ridge=ridge, sum_to_one=sum_to_one)
-    result = solved(program, solver)
-    assert result.solver == solver
+    result = solved(program)
     assert result.objective == pytest.approx(by_enumeration(program), rel=1e-12)
     pytest.importorskip("cvxpy", reason="the restatement is in CVXPY")
     weights, objective = restated(program)
@@ -54,26 +49,19 @@ def test_solvers_agree_with_a_restatement_and_with_enumeration(solver, ridge, su
     np.testing.assert_allclose(result.weights, weights, atol=1e-6)
 
 
-@pytest.mark.parametrize("solver", [name for name in SOLVERS if name != "nnls"])
-@pytest.mark.parametrize(("ridge", "sum_to_one"), KINDS)
-def test_solvers_agree_with_each_other(solver, ridge, sum_to_one, seed):
-    require(solver)
-    program = draw_program(seed, n=200, m=25, ridge=ridge, sum_to_one=sum_to_one)
-    expected = solved(program, "nnls")
-    result = solved(program, solver)
-    np.testing.assert_allclose(result.weights, expected.weights, atol=1e-12)
-    assert result.objective == pytest.approx(expected.objective, rel=1e-14)
-
-
-@pytest.mark.parametrize("solver", SOLVERS)
 @pytest.mark.parametrize(("ridge", "sum_to_one"), KINDS)
 @pytest.mark.parametrize("noise", [0.5, 0.01])
-def test_nearly_collinear_class_probabilities(solver, ridge, sum_to_one, noise):
-    require(solver)
+def test_nearly_collinear_class_probabilities(ridge, sum_to_one, noise):
     columns, targets = class_probabilities(0, noise=noise)
     program = NonnegativeProgram(columns, targets, ridge=ridge, sum_to_one=sum_to_one)
-    result = solved(program, solver)
-    assert result.objective == pytest.approx(solved(program).objective, rel=1e-13)
+    result = solved(program)
+    A, b = stacked(program)
+    # Moves to single columns and away from them bring nothing.
+    for column in np.flatnonzero(result.weights)[:5]:
+        for step in (-1e-6, 1e-6):
+            moved = result.weights * (1 - step) if sum_to_one else result.weights.copy()
+            moved[column] += step
+            assert np.sum((A @ moved - b) ** 2) >= result.objective * (1 - 1e-12)
 
 
 def degenerate(name):
@@ -113,14 +101,12 @@ one bad column, no useful column, zero targets, all zero, constant, perfect colu
 columns of many scales, large, small, huge, tiny, large offset, Hilbert""".replace("\n", " ").split(", ")
 
 
-@pytest.mark.parametrize("solver", ["nnls", "osqp", "clarabel", "cvxpy"])
 @pytest.mark.parametrize("sum_to_one", [False, True])
 @pytest.mark.parametrize("name", [*DEGENERATE, "large columns, small targets"])
-def test_degenerate_data(solver, sum_to_one, name):
-    require(solver)
+def test_degenerate_data(sum_to_one, name):
     matrix, targets = degenerate(name)
     program = NonnegativeProgram(matrix, targets, sum_to_one=sum_to_one)
-    result = solved(program, solver)
+    result = solved(program)
     if name not in ("huge", "tiny"):
         A, b = stacked(program)
         size = float(b @ b) + (float((A * A).max()) if sum_to_one else 0.0)
@@ -146,13 +132,11 @@ def test_optimal_and_no_worse_than_uniform_whatever_the_data(data):
         ridge=scale**2 * data.draw(st.sampled_from([0.0, 1e-3, 1.0])),
         sum_to_one=data.draw(st.booleans()),
     )
-    solved(program, data.draw(st.sampled_from(["auto", "clarabel"])))
+    solved(program)
 
 
-@pytest.mark.parametrize("solver", SOLVERS)
 @pytest.mark.parametrize("sum_to_one", [False, True])
-def test_planted_optimum_is_found(solver, sum_to_one, seed):
-    require(solver)
+def test_planted_optimum_is_found(sum_to_one, seed):
     rng = np.random.default_rng(seed)
     matrix = rng.normal(size=(30, 8))
     weights = np.where(np.arange(8) < 4, rng.uniform(0.5, 1.5, 8), 0.0)
@@ -163,7 +147,7 @@ def test_planted_optimum_is_found(solver, sum_to_one, seed):
     residual = matrix @ np.linalg.solve(matrix.T @ matrix, slopes / 2)
     residual += 0.3 * np.linalg.svd(matrix)[0][:, -1]
     program = NonnegativeProgram(matrix, matrix @ weights - residual, sum_to_one=sum_to_one)
-    result = solved(program, solver)
+    result = solved(program)
     np.testing.assert_allclose(result.weights, weights, atol=1e-12)
     np.testing.assert_allclose(result.multipliers, multipliers, atol=1e-11)
     assert result.n_active == 4
@@ -208,7 +192,3 @@ def test_a_large_ridge_shrinks_to_zero_and_on_the_simplex_to_uniform_weights():
     np.testing.assert_allclose(
         solved(replace(program, sum_to_one=True)).weights, program.uniform(), atol=1e-7
     )
-
-
-def test_every_solver_here_is_tested():
-    assert set(available_solvers("nonnegative")) <= {solver.partition(":")[0] for solver in SOLVERS}

@@ -17,27 +17,21 @@ from convexnn_solvers import (
     available_solvers,
     registry,
     solve,
-    solve_nonnegative,
 )
-from nonnegative_cases import draw_program
 from program_cases import draw_case
 
 BUILT_IN = ["clarabel", "cvxpy", "ecos", "native", "scs"]
-NONNEGATIVE = ["clarabel", "cvxpy", "nnls", "osqp"]
 OTHERS_PACKAGES = [name for name in BUILT_IN if name != "native"]
 
 
 @pytest.fixture(autouse=True)
 def forgotten_plugins():
-    found = (registry._plugins, registry._nonnegative_plugins)
-    for plugins in found:
-        plugins.cache_clear()
+    registry._plugins.cache_clear()
     yield
-    for plugins in found:
-        plugins.cache_clear()
+    registry._plugins.cache_clear()
 
 
-def install(tmp_path, monkeypatch, entries, *, distribution="fake", modules=None, group="convexnn.solvers"):
+def install(tmp_path, monkeypatch, entries, *, distribution="fake", modules=None):
     """Put a distribution with entry points and modules on the import path."""
     for name, text in (modules or {}).items():
         (tmp_path / f"{name}.py").write_text(text)
@@ -45,7 +39,7 @@ def install(tmp_path, monkeypatch, entries, *, distribution="fake", modules=None
     folder.mkdir()
     (folder / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {distribution}\nVersion: 1.0\n")
     lines = [f"{name} = {value}" for name, value in entries.items()]
-    (folder / "entry_points.txt").write_text("\n".join([f"[{group}]", *lines, ""]))
+    (folder / "entry_points.txt").write_text("\n".join(["[convexnn.solvers]", *lines, ""]))
     monkeypatch.syspath_prepend(str(tmp_path))
 
 
@@ -55,58 +49,6 @@ def test_known_and_available_names():
     assert [name for name in available_solvers() if name in BUILT_IN] == installed
     assert available_solvers() == sorted(available_solvers())
     assert convexnn_solvers.available_solvers is available_solvers
-
-
-def test_known_and_available_names_for_nonnegative_weights():
-    assert set(NONNEGATIVE) <= set(registry.known_solvers("nonnegative"))
-    installed = [name for name in NONNEGATIVE if name == "nnls" or importlib.util.find_spec(name)]
-    assert [name for name in available_solvers("nonnegative") if name in NONNEGATIVE] == installed
-    assert available_solvers("group") == available_solvers()
-
-
-@pytest.mark.parametrize("name", ["osqp", "nnls", "osqp:fast"])
-def test_solvers_of_nonnegative_weights_say_so(name):
-    with pytest.raises(UnsupportedProgramError, match="takes non-negative least squares") as caught:
-        solve(draw_case(0).program(), solver=name)
-    text = str(caught.value)
-    assert repr(name) in text
-    assert all(repr(known) in text for known in BUILT_IN)
-
-
-@pytest.mark.parametrize("name", ["ecos", "native", "scs"])
-def test_solvers_of_blocks_say_so(name):
-    with pytest.raises(UnsupportedProgramError, match="takes programs with a norm for each block") as caught:
-        solve_nonnegative(draw_program(0), solver=name)
-    assert all(repr(known) in str(caught.value) for known in NONNEGATIVE)
-
-
-@pytest.mark.parametrize("name", ["nonesuch", "", "Clarabel", "nonesuch:OSQP"])
-def test_unknown_names_list_those_for_nonnegative_weights(name):
-    with pytest.raises(SolverNotFoundError) as caught:
-        solve_nonnegative(draw_program(0), solver=name)
-    text = str(caught.value)
-    assert repr(name) in text
-    assert all(repr(known) in text for known in NONNEGATIVE)
-    assert "'native'" not in text
-
-
-@pytest.mark.parametrize("name", ["clarabel", "cvxpy", "osqp"])
-def test_missing_packages_for_nonnegative_weights_come_with_the_pip_line(name, monkeypatch):
-    find = importlib.util.find_spec
-    base = importlib.import_module("convexnn_solvers.backends.base")
-    monkeypatch.setattr(base, "find_spec", lambda module: None if module == name else find(module))
-    assert name not in available_solvers("nonnegative")
-    with pytest.raises(SolverNotInstalledError, match=rf'pip install "convexnn\[{name}\]"') as caught:
-        solve_nonnegative(draw_program(0), solver=name)
-    assert str(available_solvers("nonnegative")) in str(caught.value)
-
-
-@pytest.mark.parametrize("name", ["clarabel", "nnls", "osqp"])
-def test_variants_for_nonnegative_weights_are_of_cvxpy_only(name):
-    if name not in available_solvers("nonnegative"):
-        pytest.skip(f"{name} is not installed")
-    with pytest.raises(UnsupportedProgramError, match=r"no variants; got 'foo'"):
-        solve_nonnegative(draw_program(0), solver=f"{name}:foo")
 
 
 @pytest.mark.parametrize("name", ["nonesuch", "", "Clarabel", "nonesuch:ECOS"])
@@ -296,36 +238,6 @@ class Missing(Backend):
         registry.get_backend("missing")
     # This distribution has no extra of that name.
     assert "convexnn[missing]" not in str(caught.value)
-
-
-def test_plugins_for_nonnegative_weights_have_a_group_of_their_own(tmp_path, monkeypatch):
-    source = """
-import numpy as np
-from convexnn_solvers import NonnegativeBackend, NonnegativeCandidate, Status
-
-
-class Half(NonnegativeBackend):
-    name = "half"
-
-    def run(self, problem, options, start):
-        return NonnegativeCandidate(np.full(start.size, 0.5), Status.CONVERGED, 4, "half of it")
-"""
-    install(
-        tmp_path,
-        monkeypatch,
-        {"half": "half_plugin_of_a_test:Half", "osqp": "half_plugin_of_a_test:Half"},
-        modules={"half_plugin_of_a_test": source},
-        group="convexnn.solvers.nonnegative",
-    )
-    with pytest.warns(RuntimeWarning, match="'osqp' of 'half_plugin_of_a_test:Half' is ignored"):
-        assert "half" in available_solvers("nonnegative")
-    assert "half" not in registry.known_solvers()
-    result = solve_nonnegative(draw_program(0), solver="half")
-    assert result.solver == "half"
-    assert result.status is Status.CONVERGED  # by the active-set steps from its point
-    assert result.message.startswith("half of it; ")
-    with pytest.raises(UnsupportedProgramError, match="'half' takes non-negative least squares"):
-        solve(draw_case(0).program(), solver="half")
 
 
 @pytest.mark.parametrize("value", ["no_such_module_at_all:Solver", "math:NoSuchClass"])

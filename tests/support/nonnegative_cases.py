@@ -4,21 +4,12 @@ from collections.abc import Iterator
 from itertools import combinations
 
 import numpy as np
-import pytest
 from scipy import linalg
 
 from convexnn._typing import FloatArray
 from convexnn_solvers import NonnegativeProgram
 
-SOLVERS = ["nnls", "osqp", "clarabel", "cvxpy", "cvxpy:OSQP", "cvxpy:SCS", "cvxpy:ECOS"]
 KINDS = [(ridge, sum_to_one) for ridge in (0.0, 0.3) for sum_to_one in (False, True)]
-
-
-def require(solver: str) -> None:
-    """Skip the test where the packages of a solver are missing."""
-    for package in solver.lower().split(":"):
-        if package != "nnls":
-            pytest.importorskip(package, reason=f"the solver {solver} needs {package}")
 
 
 def draw_program(

@@ -11,7 +11,7 @@ from convexnn_solvers.options import SolveOptions
 from convexnn_solvers.program import ConvexProgram, Loss
 from convexnn_solvers.result import Status
 
-__all__ = ["Backend", "Candidate", "Solver"]
+__all__ = ["Backend", "Candidate"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,8 +38,8 @@ class Candidate:
     message: str
 
 
-class Solver(ABC):
-    """What solvers of all kinds of programs have in common.
+class Backend(ABC):
+    """A solver for `ConvexProgram`.
 
     Parameters
     ----------
@@ -51,13 +51,25 @@ class Solver(ABC):
     name : str
     modules : tuple of str
         Modules that must be installed.
+    losses : frozenset of str or None
+        Names of the losses it takes; None where `takes` looks at what they are.
+    wanted : str
+        The kind of losses that it takes, for messages.
     limits_time : bool
         Whether it heeds a time limit.
+    chooses_blocks : bool
+        Whether it finds the blocks that matter by itself, so that it is always given the whole program.
+    shares_work : bool
+        Whether it shares work between threads of its own, so that BLAS must not.
     """
 
     name: ClassVar[str]
     modules: ClassVar[tuple[str, ...]] = ()
+    losses: ClassVar[frozenset[str] | None] = None
+    wanted: ClassVar[str] = "losses with an epigraph in cones"
     limits_time: ClassVar[bool] = True
+    chooses_blocks: ClassVar[bool] = False
+    shares_work: ClassVar[bool] = False
 
     def __init__(self, variant: str = "") -> None:
         if variant and not self.takes_variant():
@@ -68,7 +80,7 @@ class Solver(ABC):
 
     @property
     def label(self) -> str:
-        """Name with the variant, as given to the functions that solve."""
+        """Name with the variant, as given to `solve`."""
         return f"{self.name}:{self.variant}" if self.variant else self.name
 
     @classmethod
@@ -81,34 +93,9 @@ class Solver(ABC):
         """Modules this solver needs that are not installed."""
         return [module for module in cls.modules if find_spec(module) is None]
 
-    def check_limits(self, options: SolveOptions) -> None:
-        """Raise `UnsupportedProgramError` for a time limit that this solver does not heed."""
-        if options.time_limit is not None and not self.limits_time:
-            raise UnsupportedProgramError(
-                f"The solver {self.name!r} cannot be limited in time. Drop time_limit, limit max_iter "
-                "instead, or use solver='clarabel'."
-            )
-
-
-class Backend(Solver):
-    """A solver for `ConvexProgram`.
-
-    Attributes
-    ----------
-    losses : frozenset of str or None
-        Names of the losses it takes; None where `takes` looks at what they are.
-    wanted : str
-        The kind of losses that it takes, for messages.
-    chooses_blocks : bool
-        Whether it finds the blocks that matter by itself, so that it is always given the whole program.
-    shares_work : bool
-        Whether it shares work between threads of its own, so that BLAS must not.
-    """
-
-    losses: ClassVar[frozenset[str] | None] = None
-    wanted: ClassVar[str] = "losses with an epigraph in cones"
-    chooses_blocks: ClassVar[bool] = False
-    shares_work: ClassVar[bool] = False
+    def takes(self, loss: Loss) -> bool:
+        """Whether the solver works with a loss: one of its `losses`, or of any with an epigraph."""
+        return loss.has_epigraph if self.losses is None else loss.name in self.losses
 
     def check(self, program: ConvexProgram, options: SolveOptions) -> None:
         """Raise `UnsupportedProgramError` for a loss or an option that this solver does not take."""
@@ -120,9 +107,13 @@ class Backend(Solver):
             )
         self.check_limits(options)
 
-    def takes(self, loss: Loss) -> bool:
-        """Whether the solver works with a loss: one of its `losses`, or of any with an epigraph."""
-        return loss.has_epigraph if self.losses is None else loss.name in self.losses
+    def check_limits(self, options: SolveOptions) -> None:
+        """Raise `UnsupportedProgramError` for a time limit that this solver does not heed."""
+        if options.clock.limited and not self.limits_time:
+            raise UnsupportedProgramError(
+                f"The solver {self.name!r} cannot be limited in time. Drop time_limit, limit max_iter "
+                "instead, or use solver='clarabel'."
+            )
 
     @abstractmethod
     def run(
@@ -137,6 +128,7 @@ class Backend(Solver):
         ----------
         program : ConvexProgram
         options : SolveOptions
+            Their `time_limit` is what is left when they are asked.
         start : tuple of arrays (S, K, P, d) and (K,), optional
             A feasible point to start from; solvers that cannot use one ignore it.
 

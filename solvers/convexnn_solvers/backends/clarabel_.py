@@ -1,6 +1,7 @@
 """Clarabel, an interior-point solver with quadratic cost, on the direct conic form."""
 
 import math
+from dataclasses import replace
 from typing import Any, ClassVar
 
 import numpy as np
@@ -8,7 +9,8 @@ from scipy import sparse
 
 from convexnn_solvers._typing import FloatArray
 from convexnn_solvers.backends.base import Backend, Candidate
-from convexnn_solvers.conic.assemble import ConicProgram, assemble
+from convexnn_solvers.conic.assemble import assemble
+from convexnn_solvers.conic.effort import refused, setup_seconds, step_seconds
 from convexnn_solvers.conic.form import ConicForm, condition
 from convexnn_solvers.conic.model import QuadraticModel
 from convexnn_solvers.conic.newton import proximal_newton
@@ -17,9 +19,9 @@ from convexnn_solvers.options import SolveOptions
 from convexnn_solvers.program import ConvexProgram, Loss
 from convexnn_solvers.result import Status
 
-__all__ = ["STOPPED", "Clarabel", "clarabel_settings"]
+__all__ = ["Clarabel"]
 
-STOPPED = {
+_STOPPED = {
     "Solved": Status.CONVERGED,
     "AlmostSolved": Status.INACCURATE,
     "MaxIterations": Status.ITERATION_LIMIT,
@@ -43,7 +45,7 @@ class Clarabel(Backend):
         """Solve as one conic program, or by proximal Newton what has no cones or exponential ones."""
         if math.isfinite(program.loss.smoothness) and not _has_easy_cones(program):
             return proximal_newton(program, options, _solve_model, start)
-        return _solve(assemble(program), options)
+        return _solve(program, None, options, start)
 
     def takes(self, loss: Loss) -> bool:
         """Whether the loss has cones or is smooth."""
@@ -57,13 +59,28 @@ def _has_easy_cones(program: ConvexProgram) -> bool:
     return program.loss.epigraph(program.targets, program.sample_weight).exponential is None
 
 
-def _solve_model(program: ConvexProgram, model: QuadraticModel, options: SolveOptions) -> Candidate:
-    return _solve(assemble(program, model), options)
+def _solve_model(
+    program: ConvexProgram,
+    model: QuadraticModel,
+    options: SolveOptions,
+    start: tuple[FloatArray, FloatArray],
+) -> Candidate:
+    return _solve(program, model, options, start)
 
 
-def _solve(conic: ConicProgram, options: SolveOptions) -> Candidate:
+def _solve(
+    program: ConvexProgram,
+    model: QuadraticModel | None,
+    options: SolveOptions,
+    start: tuple[FloatArray, FloatArray] | None,
+) -> Candidate:
     import clarabel
 
+    step = step_seconds(program)
+    no_time = refused(program, options, start, setup_seconds(program) + step)
+    if no_time is not None:
+        return no_time
+    conic = assemble(program, model)
     form, scaling = condition(conic.form)
     solver = clarabel.DefaultSolver(
         sparse.triu(form.quadratic, format="csc"),
@@ -71,7 +88,7 @@ def _solve(conic: ConicProgram, options: SolveOptions) -> Candidate:
         form.matrix,
         form.rhs,
         _cones(clarabel, form),
-        clarabel_settings(clarabel, options),
+        _settings(clarabel, replace(options, reserve=options.reserve + step)),
     )
     solution = solver.solve()
     status = str(solution.status)
@@ -83,7 +100,7 @@ def _solve(conic: ConicProgram, options: SolveOptions) -> Candidate:
         blocks,
         intercept,
         theta,
-        STOPPED.get(status, Status.FAILED),
+        _STOPPED.get(status, Status.FAILED),
         int(solution.iterations),
         f"Clarabel: {status}",
     )
@@ -98,7 +115,7 @@ def _cones(clarabel: Any, form: ConicForm) -> list[Any]:
     return cones
 
 
-def clarabel_settings(clarabel: Any, options: SolveOptions) -> Any:
+def _settings(clarabel: Any, options: SolveOptions) -> Any:
     """Clarabel's defaults but for the factorisation, tightened where `tol` asks for more than they give."""
     settings = clarabel.DefaultSettings()
     settings.verbose = options.verbose > 1

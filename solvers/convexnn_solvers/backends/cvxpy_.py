@@ -1,50 +1,65 @@
 """Any solver installed in CVXPY, through CVXPY's own modelling language."""
 
 import warnings
-from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 import numpy as np
 
 from convexnn_solvers._typing import FloatArray
-from convexnn_solvers.backends.base import Backend, Candidate, Solver
+from convexnn_solvers.backends.base import Backend, Candidate
+from convexnn_solvers.conic.effort import refused, setup_seconds, step_seconds
 from convexnn_solvers.conic.epigraphs import Rows
 from convexnn_solvers.exceptions import BackendError, UnsupportedProgramError
 from convexnn_solvers.options import SolveOptions
 from convexnn_solvers.program import ConvexProgram
 from convexnn_solvers.result import Status
 
-__all__ = ["STOPPED", "TOLERANCES", "Cvxpy", "ThroughCvxpy"]
+__all__ = ["Cvxpy", "Model", "loss_cost"]
 
-# The names under which solvers take a tolerance and an iteration limit; others keep their own defaults.
-TOLERANCES = {
+# The names under which solvers take a tolerance and limits; others keep their own defaults.
+_TOLERANCES = {
     "CLARABEL": ("tol_gap_abs", "tol_gap_rel", "tol_feas"),
     "ECOS": ("abstol", "reltol", "feastol"),
     "SCS": ("eps_abs", "eps_rel"),
 }
 _ITERATIONS = {"CLARABEL": "max_iter", "ECOS": "max_iters", "SCS": "max_iters"}
 _TIME_LIMITS = {"CLARABEL": "time_limit", "SCS": "time_limit_secs"}
+# CVXPY's own set-up, of its model and of the solver's data, took up to twice as long as the solver's.
+_MODELLING = 3.0
 
-STOPPED = {
+_STOPPED = {
     "optimal": Status.CONVERGED,
     "optimal_inaccurate": Status.INACCURATE,
     "user_limit": Status.ITERATION_LIMIT,
 }
 
 
-class ThroughCvxpy(Solver):
-    """What backends through CVXPY have in common.
+@dataclass(frozen=True, eq=False)
+class Model:
+    """A program in CVXPY.
 
     Attributes
     ----------
-    iterations, time_limits : mapping
-        From CVXPY's names of solvers to their names of the option.
+    problem : cvxpy.Problem
+    blocks : list of cvxpy.Variable
+        Their values one after another are the program's blocks.
+    intercept : cvxpy.Variable or None
+    link : cvxpy constraint
+        ``f = A u + c``, whose multipliers are the dual point.
     """
+
+    problem: Any
+    blocks: list[Any]
+    intercept: Any
+    link: Any
+
+
+class Cvxpy(Backend):
+    """Diamond and Boyd, "CVXPY: a Python-embedded modeling language for convex optimization", JMLR 2016."""
 
     name: ClassVar[str] = "cvxpy"
     modules: ClassVar[tuple[str, ...]] = ("cvxpy",)
-    iterations: ClassVar[Mapping[str, str]] = _ITERATIONS
-    time_limits: ClassVar[Mapping[str, str]] = _TIME_LIMITS
 
     @classmethod
     def takes_variant(cls) -> bool:
@@ -66,26 +81,51 @@ class ThroughCvxpy(Solver):
             raise UnsupportedProgramError(
                 f"CVXPY has no solver {name!r} here. Installed: {cp.installed_solvers()}."
             )
-        if options.max_iter is not None and name not in self.iterations:
+        if options.max_iter is not None and name not in _ITERATIONS:
             raise UnsupportedProgramError(
                 f"max_iter cannot be passed to {name} through CVXPY. "
                 "Give the solver's own option by its own name instead."
             )
-        if options.time_limit is not None and name not in self.time_limits:
+        if options.clock.limited and name not in _TIME_LIMITS:
             raise UnsupportedProgramError(
                 f"time_limit cannot be passed to {name} through CVXPY. "
-                f"Use one of {sorted(self.time_limits)} or the solver's own option by its own name."
+                f"Use one of {sorted(_TIME_LIMITS)} or the solver's own option by its own name."
             )
 
-    def solve(self, problem: Any, options: SolveOptions, settings: dict[str, Any]) -> str:
-        """Solve CVXPY's problem with these settings, the limits and native settings; return what it says."""
+    def run(
+        self,
+        program: ConvexProgram,
+        options: SolveOptions,
+        start: tuple[FloatArray, FloatArray] | None = None,
+    ) -> Candidate:
+        """Solve; see `Backend.run`. The start is not used."""
+        seconds = _MODELLING * setup_seconds(program) + step_seconds(program)
+        no_time = refused(program, options, start, seconds)
+        if no_time is not None:
+            return no_time
+        model = self.model(program)
+        problem = model.problem
+        message = self._solve(problem, replace(options, reserve=options.reserve + seconds))
+        point = np.stack([variable.value for variable in model.blocks]).reshape(program.block_shape)
+        offset = np.zeros(program.n_outputs) if model.intercept is None else model.intercept.value
+        theta = None if model.link.dual_value is None else np.asarray(model.link.dual_value)
+        n_iter = problem.solver_stats.num_iters or 0
+        stopped = _STOPPED.get(problem.status, Status.FAILED)
+        return Candidate(point, np.asarray(offset), theta, stopped, int(n_iter), message)
+
+    def _solve(self, problem: Any, options: SolveOptions) -> str:
+        """Solve CVXPY's problem and return what it says."""
         import cvxpy as cp
 
         name = self.solver_name
+        accuracy = max(min(1e-8, 0.01 * options.tol), 1e-13)
+        settings: dict[str, Any] = dict.fromkeys(_TOLERANCES.get(name, ()), accuracy)
+        if name == "SCS":
+            settings["max_iters"] = 100_000
         if options.max_iter is not None:
-            settings[self.iterations[name]] = options.max_iter
+            settings[_ITERATIONS[name]] = options.max_iter
         if options.time_limit is not None:
-            settings[self.time_limits[name]] = options.time_limit
+            settings[_TIME_LIMITS[name]] = options.time_limit
         settings |= options.native
         try:
             with warnings.catch_warnings():
@@ -101,77 +141,44 @@ class ThroughCvxpy(Solver):
             raise BackendError(f"{message}, and no usable point.")
         return message
 
-
-class Cvxpy(ThroughCvxpy, Backend):
-    """Diamond and Boyd, "CVXPY: a Python-embedded modeling language for convex optimization", JMLR 2016."""
-
-    def run(
-        self,
-        program: ConvexProgram,
-        options: SolveOptions,
-        start: tuple[FloatArray, FloatArray] | None = None,
-    ) -> Candidate:
-        """Solve; see `Backend.run`. The start is not used."""
-        del start
+    def model(self, program: ConvexProgram) -> Model:
+        """State a program: one variable for each sign, with a row for each block, output after output."""
         import cvxpy as cp
 
-        problem, blocks, intercept, link = _model(cp, program)
-        name = self.solver_name
-        accuracy = max(min(1e-8, 0.01 * options.tol), 1e-13)
-        settings: dict[str, Any] = dict.fromkeys(TOLERANCES.get(name, ()), accuracy)
-        if name == "SCS":
-            settings["max_iters"] = 100_000
-        message = self.solve(problem, options, settings)
-        point = np.stack([variable.value for variable in blocks]).reshape(program.block_shape)
-        offset = intercept.value if intercept is not None else np.zeros(program.n_outputs)
-        theta = None if link.dual_value is None else np.asarray(link.dual_value)
-        n_iter = problem.solver_stats.num_iters or 0
-        stopped = STOPPED.get(problem.status, Status.FAILED)
-        return Candidate(point, np.asarray(offset), theta, stopped, int(n_iter), message)
+        n_signs, n_outputs, n_patterns, d = program.block_shape
+        features = program.design.features()
+        blocks = [cp.Variable((n_outputs * n_patterns, d)) for _ in range(n_signs)]
+        intercept = cp.Variable(n_outputs) if program.fit_intercept else None
+        difference = blocks[0] - blocks[1] if n_signs == 2 else blocks[0]
+        outputs = cp.Variable(program.targets.shape)
+        columns = []
+        for k in range(n_outputs):
+            rows = difference[k * n_patterns : (k + 1) * n_patterns]
+            columns.append(features @ cp.vec(rows, order="C"))
+        value = cp.vstack(columns).T
+        if intercept is not None:
+            ones = np.ones((program.design.n_samples, 1))
+            value = value + ones @ cp.reshape(intercept, (1, n_outputs), order="C")
+        link = outputs == value
+        cost, constraints = loss_cost(cp, outputs, program)
+        if program.design.constrained:
+            cones = program.design.cones()
+            constraints += [
+                cones @ cp.vec(variable[k * n_patterns : (k + 1) * n_patterns], order="C") >= 0
+                for variable in blocks
+                for k in range(n_outputs)
+            ]
+        if program.alpha > 0:
+            penalized = np.flatnonzero(program.design.penalized)
+            norms = sum(cp.sum(cp.norm(variable[:, penalized], axis=1)) for variable in blocks)
+            cost = cost + program.alpha * norms
+        return Model(cp.Problem(cp.Minimize(cost), [link, *constraints]), blocks, intercept, link)
 
 
-def _model(cp: Any, program: ConvexProgram) -> tuple[Any, list[Any], Any, Any]:
-    """Return the problem, its block variables (one matrix a sign), its intercept and the rows for ``f``."""
-    n_signs, n_outputs, n_patterns, d = program.block_shape
-    features = program.design.features()
-    # One variable a sign, one row a block; blocks of an output are consecutive rows.
-    blocks = [cp.Variable((n_outputs * n_patterns, d)) for _ in range(n_signs)]
-    intercept = cp.Variable(n_outputs) if program.fit_intercept else None
-    difference = blocks[0] - blocks[1] if n_signs == 2 else blocks[0]
-    outputs = cp.Variable(program.targets.shape)
-    columns = []
-    for k in range(n_outputs):
-        rows = difference[k * n_patterns : (k + 1) * n_patterns]
-        columns.append(features @ cp.vec(rows, order="C"))
-    value = cp.vstack(columns).T
-    if intercept is not None:
-        value = value + np.ones((program.design.n_samples, 1)) @ cp.reshape(
-            intercept, (1, n_outputs), order="C"
-        )
-    link = outputs == value
-    constraints = [link]
-    if program.design.constrained:
-        cones = program.design.cones()
-        constraints += [
-            cones @ cp.vec(variable[k * n_patterns : (k + 1) * n_patterns], order="C") >= 0
-            for variable in blocks
-            for k in range(n_outputs)
-        ]
-    cost, cones_of_loss = _loss(cp, outputs, program)
-    constraints += cones_of_loss
-    if program.alpha > 0:
-        penalized = np.flatnonzero(program.design.penalized)
-        cost = cost + program.alpha * sum(
-            cp.sum(cp.norm(variable[:, penalized], axis=1)) for variable in blocks
-        )
-    return cp.Problem(cp.Minimize(cost), constraints), blocks, intercept, link
-
-
-def _loss(cp: Any, outputs: Any, program: ConvexProgram) -> tuple[Any, list[Any]]:
+def loss_cost(cp: Any, outputs: Any, program: ConvexProgram) -> tuple[Any, list[Any]]:
     """Return the cost of the outputs and the constraints of the loss's auxiliary variables."""
     epigraph = program.loss.epigraph(program.targets, program.sample_weight)
     residual = cp.vec(outputs, order="F") - epigraph.shift
-    extra = cp.Variable(max(1, epigraph.extra_linear.size))
     cost = epigraph.linear @ residual
     roots = np.sqrt(epigraph.quadratic.diagonal())
     if roots.any():
@@ -179,6 +186,7 @@ def _loss(cp: Any, outputs: Any, program: ConvexProgram) -> tuple[Any, list[Any]
     constraints: list[Any] = []
     if epigraph.extra_linear.size == 0:
         return cost, constraints
+    extra = cp.Variable(epigraph.extra_linear.size)
     cost = cost + epigraph.extra_linear @ extra
     if epigraph.extra_quadratic.any():
         cost = cost + cp.sum_squares(cp.multiply(np.sqrt(epigraph.extra_quadratic), extra)) / 2

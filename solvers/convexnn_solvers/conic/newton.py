@@ -29,7 +29,9 @@ _NOTHING = 1e-13
 # Keeps the model of a saturated sample, whose curvature underflows, bounded.
 _LEAST_CURVATURE = 1e-8
 
-QuadraticSolver = Callable[[ConvexProgram, QuadraticModel, SolveOptions], Candidate]
+QuadraticSolver = Callable[
+    [ConvexProgram, QuadraticModel, SolveOptions, tuple[FloatArray, FloatArray]], Candidate
+]
 
 
 def proximal_newton(
@@ -53,7 +55,7 @@ def proximal_newton(
             stopped = left
             break
         model = _model(program, point)
-        answer = solve(program, model, left)
+        answer = solve(program, model, left, (point.blocks, point.intercept))
         n_iter += answer.n_iter
         message = f"{n_models} quadratic models, the last one: {answer.message}"
         if answer.dual is not None:

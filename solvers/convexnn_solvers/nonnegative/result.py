@@ -26,14 +26,11 @@ class NonnegativeResult(Outcome):
     stationarity, feasibility, complementarity : float
         Residuals of the Karush-Kuhn-Tucker conditions, scaled as `convexnn_solvers.nonnegative.measure`
         says. They do not change if columns or targets are multiplied by a number.
-    solver_optimality : float
-        Largest residual of the solver's own point, before the active-set steps; that of the start where no
-        solver ran.
     status : Status
         `CONVERGED` if `optimality` is at most ``tol``.
     solver : str
     n_iter : int
-        Iterations of the solver and of the active-set steps that end a solve.
+        Iterations of the solver, at least.
     time : float
         Seconds of the whole solve, measuring included.
     message : str
@@ -46,7 +43,6 @@ class NonnegativeResult(Outcome):
     stationarity: float
     feasibility: float
     complementarity: float
-    solver_optimality: float
     status: Status
     solver: str
     n_iter: int

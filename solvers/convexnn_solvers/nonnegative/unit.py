@@ -1,4 +1,4 @@
-"""The one form that backends and the final steps see: least squares with columns and target of norm one.
+"""The one form that the solver sees: least squares with columns and target of norm one.
 
 Without the sum constraint the columns ``a_j`` and the target ``b`` of the reduced program, ridge rows
 included, are divided by their norms. With it ``|A w - b|^2 = |C w|^2`` for ``C = A - b 1'``, and the weights
@@ -80,13 +80,6 @@ class UnitProblem:
         total = weights.sum()
         return weights / total if total > 0 else weights
 
-    def encode(self, weights: FloatArray) -> FloatArray:
-        """Point ``(k,)`` of feasible weights ``(m,)``."""
-        point: FloatArray = weights[self.columns] / self.factors
-        if self.sum_to_one:
-            point = point / (1 + float(np.sum((self.matrix[:-1] @ point) ** 2)))
-        return point
-
 
 def column_norms(matrix: FloatArray) -> FloatArray:
     """Norms of the columns, also of numbers whose squares float64 cannot hold."""
@@ -122,7 +115,7 @@ def scales_of(matrix: FloatArray, targets: FloatArray, sum_to_one: bool) -> Scal
 
 
 def unit_problem(matrix: FloatArray, targets: FloatArray, sum_to_one: bool) -> UnitProblem:
-    """Return the form of ``|A w - b|^2`` that backends see."""
+    """Return the form of ``|A w - b|^2`` that the solver sees."""
     m = matrix.shape[1]
     if sum_to_one:
         matrix = matrix - targets[:, None]

@@ -1,1 +1,0 @@
-"""One module for each solver of least squares over non-negative weights."""
