@@ -112,7 +112,9 @@ def assemble(problem: CertificationProblem, network: Network, bounds: Sequence[B
     witness = find_witness(problem, network, neurons, objective)
     if witness is not None and objective - witness.objective <= _WORTH * abs(objective):
         witness = None
-    cut = "" if best.price.complete else "A time limit cut the search; a larger one may give a better bound."
+    cut = (
+        "" if best.price.complete else "A limit cut the search; more time or another method may bound better."
+    )
     return Certificate(
         objective=objective,
         lower_bound=best.value,

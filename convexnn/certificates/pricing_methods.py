@@ -29,13 +29,20 @@ from convexnn.certificates.exact_dual import exact_sums
 from convexnn.certificates.problem import CertificationProblem
 from convexnn.losses import Softmax
 from convexnn.pricing.bounds import SupportBounds
+from convexnn.pricing.branch_and_bound import cone_operations
+from convexnn.pricing.enumeration import cells_at_most
+from convexnn.pricing.grouped import gain_bounds
 from convexnn.pricing.hidden_layer import GroupedLayer
 
 __all__ = ["METHODS", "Price", "Pricing"]
 
 _EPS = float(np.finfo(np.float64).eps)
-_AUTO_SECONDS = 30.0
-_LARGEST_RANK = 9
+# What "auto" may spend on one method without a limit of time: half a minute on one thread.
+_AUTO_OPERATIONS = 4e9
+_LARGEST_RANK = 9  # of branch and bound, whose cones multiply with the rank
+# Cells that "auto" goes through where branch and bound looks at more cones than there are cells, or than
+# these few. A million cells take a few seconds.
+_MOST_CELLS, _FEW_CONES = 1_000_000, 10_000
 _N_ANGLES = 12
 _COSINE = math.cos(0.5 * math.pi / _N_ANGLES)
 
@@ -50,6 +57,7 @@ class _Method(Protocol):
         penalized: BoolArray | None = None,
         threshold: float = 0.0,
         time_limit: float | None = None,
+        **limits: float,
     ) -> SupportBounds: ...
 
 
@@ -100,8 +108,8 @@ class Pricing:
     ----------
     problem : CertificationProblem
     method : {"auto", "enumeration", "branch_and_bound", "closed_form", "semidefinite"}
-        "auto" tries the closed form, branch and bound where the rank is small, and, where that is not
-        completed, the semidefinite relaxation, and takes the least bound.
+        "auto" tries the closed form, branch and bound where the rank is small, enumeration where cells are
+        few and, where neither is completed, the semidefinite relaxation, and takes the least bound.
     """
 
     def __init__(self, problem: CertificationProblem, method: str = "auto") -> None:
@@ -229,8 +237,10 @@ class Pricing:
             relaxed = [layer.relaxed(column, _left(deadline)) for column in theta.T]
             upper = math.hypot(*relaxed) * (1 + 8 * _EPS * len(relaxed)) + error
             return SupportBounds(float(np.abs(values[0])), upper, found[0], 1.0, 0, True), "closed form"
-        seconds = min(deadline, time.perf_counter() + _AUTO_SECONDS) if self.method == "auto" else deadline
-        bounds = layer.bounds(theta, threshold=threshold, time_limit=_left(seconds))
+        most = math.inf
+        if self.method == "auto":
+            most = _AUTO_OPERATIONS / cone_operations(len(layer.rows), layer.n_weights + len(gain.linear))
+        bounds = gain_bounds(gain, threshold=threshold, time_limit=_left(deadline), max_nodes=most)
         return replace(bounds, upper=bounds.upper + error), "branch and bound"
 
     def _search(
@@ -241,21 +251,28 @@ class Pricing:
             bounds = _function(self.method)(rows, t, time_limit=_left(deadline), **arguments)
             return bounds, self.method.replace("_", " ")
         best, name = _function("closed_form")(rows, t, time_limit=_left(deadline), **arguments), "closed form"
-        for method, share in self._plan():
+        for method, share, limits in self._plan(len(rows), free=arguments["penalized"] is not None):
             if best.upper <= max(arguments["threshold"], best.lower * (1 + 1e-12)):
                 break
-            left = _left(min(deadline, time.perf_counter() + _AUTO_SECONDS), share)
-            bounds = _function(method)(rows, t, time_limit=left, **arguments)
+            bounds = _function(method)(rows, t, time_limit=_left(deadline, share), **limits, **arguments)
             best, name = _better(best, name, bounds, method.replace("_", " "))
-            if method == "branch_and_bound" and bounds.complete:
+            if method != "semidefinite" and bounds.complete:
+                best = replace(best, complete=True)
                 break
         return best, name
 
-    def _plan(self) -> list[tuple[str, float]]:
-        """Methods of "auto" in their order, with the share of the remaining time that each may take."""
+    def _plan(self, n_rows: int, *, free: bool) -> list[tuple[str, float, dict[str, Any]]]:
+        """Methods of "auto" in their order, the share of the time left that each may take, and its limits."""
+        cells = cells_at_most(n_rows, self.rank, free=free)
+        plan: list[tuple[str, float, dict[str, Any]]] = []
         if self.rank <= _LARGEST_RANK:
-            return [("branch_and_bound", 0.7), ("semidefinite", 1.0)]
-        return [("semidefinite", 1.0)]
+            cones = _AUTO_OPERATIONS / cone_operations(n_rows, self.rank)
+            if cells <= _MOST_CELLS:
+                cones = min(cones, max(cells, _FEW_CONES))
+            plan.append(("branch_and_bound", 0.7, {"max_nodes": cones}))
+        if cells <= _MOST_CELLS:
+            plan.append(("enumeration", 0.7, {}))
+        return [*plan, ("semidefinite", 1.0, {"max_operations": _AUTO_OPERATIONS})]
 
 
 def _left(deadline: float, share: float = 1.0) -> float | None:

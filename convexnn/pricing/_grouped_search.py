@@ -6,8 +6,9 @@ import numpy as np
 
 from convexnn._jit import reordering_kernel
 from convexnn._typing import FloatArray, IndexArray
+from convexnn.pricing._cone_bound import heights_at
 from convexnn.pricing._grouped_bound import Groups, Workspace, bound_cone
-from convexnn.pricing._search import cut, heights_at, longest_edge, loosest_edge
+from convexnn.pricing._search import cut, longest_edge, loosest_edge
 
 _TIE = 8e-16
 # But for ordinary gains only edges are cut whose squared length is at least this share of the longest one's,

@@ -6,24 +6,7 @@ import numpy as np
 
 from convexnn._jit import reordering_kernel
 from convexnn._typing import FloatArray, IndexArray, IntArray
-from convexnn.pricing._concave import facet_normals, maximise_concave
-
-_MAX_STEPS = 100
-
-
-@reordering_kernel
-def heights_at(
-    vertices: FloatArray, rows: FloatArray, listed: IndexArray, m: int, heights: FloatArray
-) -> None:
-    """``x_i . v_k`` for the listed rows."""
-    r = vertices.shape[0]
-    for i in range(m):
-        row = rows[listed[i]]
-        for k in range(r):
-            value = 0.0
-            for j in range(r):
-                value += row[j] * vertices[k, j]
-            heights[i, k] = value
+from convexnn.pricing._cone_bound import bound_relaxation, heights_at
 
 
 @reordering_kernel
@@ -57,54 +40,6 @@ def _relax(
             strengths[count], places[count] = -weight, i
             count += 1
     return count
-
-
-@reordering_kernel
-def proved(
-    vertices: FloatArray,
-    heights: FloatArray,
-    corners: FloatArray,
-    count: int,
-    strengths: FloatArray,
-    places: IntArray,
-    shares: FloatArray,
-    point: FloatArray,
-) -> float:
-    """``|s| + sqrt(r) max_k (c_k - v_k . s)+`` with s the point: a bound whatever point and shares are."""
-    r = vertices.shape[0]
-    square, missing = 0.0, 0.0
-    for j in range(r):
-        square += point[j] * point[j]
-    for k in range(r):
-        excess = corners[k]
-        for i in range(count):
-            excess -= strengths[i] * shares[i] * heights[places[i], k]
-        for j in range(r):
-            excess -= vertices[k, j] * point[j]
-        missing = max(missing, excess)
-    return math.sqrt(square) + math.sqrt(r) * missing
-
-
-@reordering_kernel
-def begin(
-    vertices: FloatArray,
-    normals: FloatArray,
-    corners: FloatArray,
-    scale: float,
-    linear: FloatArray,
-    point: FloatArray,
-) -> None:
-    """Write the linear function with the values `corners` at the vertices, and a point in the middle."""
-    r = vertices.shape[0]
-    square = 0.0
-    for j in range(r):
-        linear[j] = point[j] = 0.0
-        for k in range(r):
-            linear[j] += normals[k, j] * corners[k]
-            point[j] += vertices[k, j]
-        square += point[j] * point[j]
-    for j in range(r):
-        point[j] *= 0.5 * scale / math.sqrt(square)
 
 
 @reordering_kernel
@@ -296,24 +231,10 @@ def search(
         count = _relax(
             cone, fixed[top], rows, weights, listed[top], m, heights, corners, falling, strengths, places
         )
-        bound = math.inf
-        if facet_normals(cone, normals, work):
-            begin(cone, normals, corners, limit, start, point)
-            maximise_concave(
-                count,
-                falling,
-                strengths,
-                start,
-                normals,
-                limit,
-                _MAX_STEPS,
-                point,
-                shares,
-                work,
-                sides,
-                active,
-            )
-            bound = proved(cone, heights, corners, count, strengths, places, shares, point)
+        bound, _ = bound_relaxation(
+            cone, heights, corners, falling, strengths, places, count, limit,
+            normals, start, point, where, shares, work, sides, active,
+        )  # fmt: skip
         bounds[top] = min(bounds[top], bound + slack)
         if bound > limit:
             value = _value(fixed[top], rows, weights, listed[top], m, point)

@@ -1,25 +1,27 @@
 """Best-first branch and bound over cones of weights; what a cone's bound is, the problem says."""
 
 import heapq
-import os
+import math
 import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import count, repeat
 from typing import Protocol
 
+import numba
 import numpy as np
 
 from convexnn._typing import FloatArray
 
 __all__ = ["DEPTH", "BestFirst", "Face", "Found", "Maximisations"]
 
-DEPTH = 250
-# Cones that a task visits, tasks of a thread between two looks at the clock, seconds they should take.
-_FIRST_BUDGET, _BUDGET = 16, 4096
-_TASKS = 4
-_FEW_ROOTS = 16
-_LONG = 0.1
+DEPTH = 250  # cuts of one cone: by then its vertices differ by rounding
+# Searches of one round, as many for any number of threads, so that results do not depend on these.
+_TASKS = 32
+# Cones that a search of the first round visits, and four times as many in each later one, up to a number
+# that follows from operations, about 7 ns each: a round takes 0.2 s on one thread.
+_FIRST_CONES, _GROWTH, _MOST_CONES, _TASK_OPERATIONS = 16, 4, 4096, 1e6
+_ROOTS_AT_ONCE = 16  # a face with more cones to begin with returns them instead of searching
 
 
 class Face(Protocol):
@@ -72,6 +74,10 @@ class Maximisations(Protocol):
     def keys(self) -> list[int]:
         """Numbers of the faces."""
 
+    @property
+    def operations(self) -> float:
+        """About how many multiplications the bound of a cone takes."""
+
     def face(self, key: int) -> Face:
         """Return a face."""
 
@@ -113,30 +119,44 @@ class BestFirst:
         opened = -self._open[0][0] if self._open else 0.0
         return max(opened, self.settled, self.lower)
 
-    def run(self, stop_above: float, deadline: float) -> bool:
-        """Search until all cones are settled, a point above `stop_above` is found, or time is up."""
-        n_threads, budget = os.cpu_count() or 1, _FIRST_BUDGET
-        with ThreadPoolExecutor(n_threads) as pool:
+    def run(self, stop_above: float, deadline: float, max_nodes: float = math.inf) -> bool:
+        """Search until all cones are settled, a point above `stop_above` is found, or a limit is reached.
+
+        Parameters
+        ----------
+        stop_above : float
+        deadline : float
+            Of `time.perf_counter`.
+        max_nodes : float
+            Cones to visit, up to some for each search of the last round.
+
+        Returns
+        -------
+        bool
+            Whether all cones are settled.
+        """
+        most = min(_MOST_CONES, max(_GROWTH, int(_TASK_OPERATIONS / self._pricing.operations)))
+        n_cones = min(_FIRST_CONES, most)
+        with ThreadPoolExecutor(numba.get_num_threads()) as pool:
             while self._open and self.lower <= stop_above:
-                began = time.perf_counter()
-                if began > deadline:
+                if time.perf_counter() > deadline or self.n_visited >= max_nodes:
                     return False
-                size = _TASKS * n_threads if len(self._open) > _TASKS * n_threads else n_threads
-                tasks = [heapq.heappop(self._open) for _ in range(min(size, len(self._open)))]
-                for found in pool.map(self._task, tasks, repeat(budget)):
+                tasks = [heapq.heappop(self._open) for _ in range(min(_TASKS, len(self._open)))]
+                allowed = math.ceil(min(n_cones, (max_nodes - self.n_visited) / len(tasks)))
+                # All are awaited first: none may see by chance what another has found.
+                for found in list(pool.map(self._searched, tasks, repeat(allowed))):
                     self._add(found, stop_above)
-                seconds = time.perf_counter() - began
-                budget = min(_BUDGET, max(4, int(budget * min(4.0, _LONG / seconds))))
+                n_cones = min(most, _GROWTH * n_cones)
         return not self._open
 
-    def _task(self, task: tuple[float, int, int, FloatArray | None], budget: int) -> list[Found]:
+    def _searched(self, task: tuple[float, int, int, FloatArray | None], budget: int) -> list[Found]:
         bound, _, key, cone = -task[0], *task[1:]
         face = self._pricing.face(key)
         limit = max(self._threshold, (1 + self._tol) * self.lower)
         if bound <= limit + face.slack:
             return [Found(key, np.zeros(1), bound, 0, np.empty((0, 0, 0)), np.empty(0))]
         roots = face.roots() if cone is None else cone[None]
-        if len(roots) > _FEW_ROOTS:
+        if len(roots) > _ROOTS_AT_ONCE:
             return [Found(key, np.zeros(1), 0.0, 0, roots, np.full(len(roots), bound))]
         return [self._below(face, key, root, bound, budget) for root in roots]
 

@@ -52,7 +52,7 @@ from convexnn.pricing._search import search
 from convexnn.pricing.best_first import DEPTH, BestFirst
 from convexnn.pricing.bounds import SupportBounds
 
-__all__ = ["span", "support_bounds"]
+__all__ = ["cone_operations", "span", "support_bounds"]
 
 _EPS = float(np.finfo(np.float64).eps)
 _REMEMBERED = 64
@@ -197,6 +197,11 @@ class _Pricing:
             return [1, -1]
         return [int(-math.copysign(j + 1, value)) for j, value in enumerate(self._t.tolist())]
 
+    @property
+    def operations(self) -> float:
+        """About how many multiplications the bound of a cone takes."""
+        return cone_operations(*self._X.shape)
+
     def face(self, key: int) -> _Face:
         """Return a face; the last ones are remembered."""
         with self._lock:
@@ -245,6 +250,7 @@ def support_bounds(
     tol: float = 1e-7,
     stop_above: float = math.inf,
     time_limit: float | None = None,
+    max_nodes: float = math.inf,
 ) -> SupportBounds:
     r"""Bound ``H = max {|h(u)| : |u| <= 1}`` from both sides, ``h(u) = g0 . u + sum_i t_i max(x_i . u, 0)``.
 
@@ -266,6 +272,8 @@ def support_bounds(
         The search may stop at a point of a larger value.
     time_limit : float, optional
         Seconds; the best bounds so far are returned.
+    max_nodes : float
+        Cones to look at, about; the best bounds so far are returned.
 
     Returns
     -------
@@ -282,7 +290,7 @@ def support_bounds(
     linear = np.zeros(X.shape[1]) if linear is None else np.asarray(linear, dtype=np.float64)
     pricing = _Pricing(X, t, linear, _free_coordinate(X, t, linear, penalized))
     run = BestFirst(pricing, threshold, tol, _size(X, t, linear))
-    complete = run.run(stop_above, began + (math.inf if time_limit is None else time_limit))
+    complete = run.run(stop_above, began + (math.inf if time_limit is None else time_limit), max_nodes)
     weights = np.zeros(X.shape[1]) if run.weights is None else run.weights
     return SupportBounds(
         lower=run.lower,
@@ -293,6 +301,11 @@ def support_bounds(
         complete=complete,
         others=np.array(run.met).reshape(-1, X.shape[1]),
     )
+
+
+def cone_operations(n_rows: int, rank: int) -> float:
+    """About how many multiplications, of 7 ns each, the bound of a cone takes, its share of the rest too."""
+    return float(n_rows * rank**2 + 500)
 
 
 def _free_coordinate(

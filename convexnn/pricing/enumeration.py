@@ -30,13 +30,14 @@ from convexnn._jit import kernel
 from convexnn._typing import BoolArray, FloatArray, IntArray, WordArray
 from convexnn.cones import ConeProjector
 from convexnn.patterns.arrangement import Arrangement
+from convexnn.patterns.count import count_patterns
 from convexnn.patterns.enumerate import check_budget
 from convexnn.patterns.stream import found
 from convexnn.patterns.witnesses import ResolutionError, ScaledData, check_data
 from convexnn.pricing.bounds import SupportBounds
 from convexnn.pricing.local_ascent import gain, has_free_bias, local_maxima
 
-__all__ = ["enumerate_support"]
+__all__ = ["cells_at_most", "enumerate_support"]
 
 _EPS = float(np.finfo(np.float64).eps)
 _BATCH = 50_000  # patterns
@@ -110,6 +111,13 @@ def enumerate_support(
     for ball in balls:
         allowed -= search.cover(ball, allowed)
     return search.result()
+
+
+def cells_at_most(n_rows: int, rank: int, *, free: bool) -> int:
+    """Bound how many cells `enumerate_support` goes through, those of all kinks of a free bias together."""
+    if free:
+        return n_rows * count_patterns(max(1, n_rows - 1), rank - 1)
+    return count_patterns(max(1, n_rows), rank)
 
 
 @dataclass(frozen=True, eq=False)

@@ -61,7 +61,7 @@ from convexnn.pricing._grouped_bound import Groups, Workspace
 from convexnn.pricing._grouped_search import grouped_search
 from convexnn.pricing.best_first import DEPTH, BestFirst
 from convexnn.pricing.bounds import SupportBounds
-from convexnn.pricing.branch_and_bound import span
+from convexnn.pricing.branch_and_bound import cone_operations, span
 from convexnn.pricing.grouped_ascent import ascend, grouped_maxima
 from convexnn.pricing.grouped_gain import GroupedGain
 
@@ -171,6 +171,11 @@ class _Problem:
         """A bound of H without a search."""
         return self._gain.bound + self._faces[1].slack
 
+    @property
+    def operations(self) -> float:
+        """About how many multiplications the bound of a cone takes."""
+        return cone_operations(len(self._faces[1].groups.rows), self.rank + len(self._gain.linear))
+
     def face(self, key: int) -> _Face:
         """Return one maximisation."""
         return self._faces[key]
@@ -272,6 +277,7 @@ def gain_bounds(
     tol: float = 1e-6,
     stop_above: float = math.inf,
     time_limit: float | None = None,
+    max_nodes: float = math.inf,
     starts: FloatArray | None = None,
 ) -> SupportBounds:
     """Bound the largest ``|G|`` on the unit ball; see `grouped_bounds`."""
@@ -281,7 +287,7 @@ def gain_bounds(
     run.begin(*ascend(gain, starts, _N_STARTS, 0), stop_above)
     feasible = problem.rank <= _LARGEST_RANK or problem.initial <= threshold
     deadline = began + (math.inf if time_limit is None else time_limit)
-    complete = feasible and run.run(stop_above, deadline)
+    complete = feasible and run.run(stop_above, deadline, max_nodes)
     d = gain.rows.shape[1]
     weights = np.zeros(d) if run.weights is None else run.weights
     return SupportBounds(
