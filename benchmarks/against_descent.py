@@ -13,7 +13,7 @@ from its weights by one function. Budgets, all on one core and in float64:
 - Adam and momentum (Nesterov, 0.9): full gradients, width 100, ten restarts in one batch of ``--steps`` steps
   with a cosine schedule down to zero, at the best of four step sizes in pilots of a quarter of the length;
 - each method stops at ``--cap`` seconds and keeps what it has;
-- ours: `convexnn.columns.adaptive.adapt` at its defaults, with the same cap.
+- ours: `convexnn.training.local_search.adapt` at its defaults, with the same cap.
 
 Rows are appended to a CSV file, and cases that are there already are skipped; the table is written anew from
 all rows each time.
@@ -251,18 +251,20 @@ def descend(
 def run_ours(case: Case, options: argparse.Namespace) -> tuple[float, str]:
     """`adapt` at its defaults; the objective is recomputed from the network's weights."""
     from convexnn.activations import get_activation
-    from convexnn.columns.adaptive import adapt
     from convexnn.losses import get_loss
-    from convexnn.programs.training import NetworkKind, TrainingData
+    from convexnn.problem import NetworkKind, Problem, TrainingData
+    from convexnn.training import TrainingOptions
+    from convexnn.training.local_search import adapt
+    from convexnn_solvers import Clock
 
     loss = get_loss("log_loss" if case.classes else "squared_error")
     data = TrainingData(case.X[:, :-1], case.y[:, None], np.ones(len(case.y)), loss)
-    kind = NetworkKind(get_activation("relu"), "auto", "penalized", True)
-    fit = adapt(data, kind, alpha=case.alpha, time_limit=options.cap, random_state=0)
-    network = fit.problem.network(fit.result)
+    kind, chosen = NetworkKind(get_activation("relu"), "penalized", True), TrainingOptions(random_state=0)
+    fit = adapt(Problem.of(data, kind, case.alpha), chosen, Clock(options.cap))
+    network = fit.network
     U = np.vstack([network.hidden_weights, network.hidden_biases])
     objective = case.objective(U, network.output_weights[:, 0], float(network.output_biases[0]))
-    detail = f"{fit.stopped.name}, {fit.n_rounds} rounds, {network.n_neurons} neurons"
+    detail = f"{fit.result.status.name}, {fit.n_rounds} rounds, {network.n_neurons} neurons"
     return objective, f"{detail}, violation {fit.violation:.1e}, gap {fit.result.relative_gap:.1e}"
 
 

@@ -25,12 +25,14 @@ from sklearn.neural_network import MLPClassifier, MLPRegressor
 
 from convexnn import ConvexMLPClassifier, ConvexMLPRegressor, TwoLayerNetwork, certify, enumerate_patterns
 from convexnn.activations import get_activation
-from convexnn.columns.exact import exact_training
 from convexnn.exceptions import PatternCountWarning
 from convexnn.losses import get_loss
-from convexnn.programs import augment, two_layer_program
-from convexnn.programs.training import NetworkKind, TrainingData
+from convexnn.problem import NetworkKind, Problem, TrainingData, augment
+from convexnn.programs import two_layer_program
+from convexnn.training import TrainingOptions
+from convexnn.training.proved_search import prove
 from convexnn_solvers import solve
+from convexnn_solvers.clock import Clock
 
 Array = NDArray[np.float64]
 RESULTS = Path(__file__).parent / "results" / "certificates.md"
@@ -196,8 +198,8 @@ def optima(audited: Audited, X: Array, alpha: float) -> tuple[float, float]:
     """Return the optimum by column generation and that of the whole program, all patterns listed."""
     bias, intercept, loss = audited.hidden_bias, audited.fit_intercept, get_loss(audited.loss)
     data = TrainingData(X, audited.targets.reshape(-1, 1), np.ones(len(X)), loss)
-    kind = NetworkKind(get_activation("relu"), "exact", bias, intercept)
-    generated = exact_training(data, kind, alpha=alpha, tol=CROSSING)
+    problem = Problem.of(data, NetworkKind(get_activation("relu"), bias, intercept), alpha)
+    generated = prove(problem, TrainingOptions(tol=CROSSING), Clock())
     whole = two_layer_program(
         X,
         data.targets,

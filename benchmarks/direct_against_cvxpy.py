@@ -10,7 +10,8 @@ import time
 import numpy as np
 
 from convexnn import sample_patterns
-from convexnn.programs import augment, two_layer_program
+from convexnn.problem import augment
+from convexnn.programs import two_layer_program
 from convexnn_solvers import ConvexProgram, solve
 from convexnn_solvers.conic.assemble import assemble
 

@@ -32,11 +32,10 @@ from numpy.typing import NDArray
 
 from convexnn import count_patterns, enumerate_patterns
 from convexnn.activations import get_activation
-from convexnn.columns.adaptive import adapt
-from convexnn.columns.exact import exact_training
 from convexnn.losses import get_loss
 from convexnn.pricing.branch_and_bound import support_bounds
-from convexnn.programs.training import NetworkKind, TrainingData
+from convexnn.problem import NetworkKind, Problem, TrainingData
+from convexnn.training import Fit, TrainingOptions, local_search, proved_search
 
 sys.path.insert(0, str(Path(__file__).parent / "convex_programs"))
 from benchmark_utils.problems import planted, standardised
@@ -58,7 +57,19 @@ def training_data(X: Array, y: Array, loss: str = "squared_error") -> TrainingDa
 
 def network_kind(bias: str = "none", intercept: bool = False) -> NetworkKind:
     """Return ReLU networks; by default the column of ones is one more feature and nothing else is added."""
-    return NetworkKind(get_activation("relu"), "exact", bias, intercept)
+    return NetworkKind(get_activation("relu"), bias, intercept)
+
+
+def exact_fit(data: TrainingData, kind: NetworkKind, alpha: float, **options: Any) -> Fit:
+    """Train to the optimum over all patterns."""
+    chosen = TrainingOptions(**options)
+    return proved_search.prove(Problem.of(data, kind, alpha), chosen, chosen.clock())
+
+
+def adaptive_fit(data: TrainingData, kind: NetworkKind, alpha: float, **options: Any) -> Fit:
+    """Train on adaptive patterns."""
+    chosen = TrainingOptions(**options)
+    return local_search.adapt(Problem.of(data, kind, alpha), chosen, chosen.clock())
 
 
 def alpha_max(X: Array, y: Array) -> float:
@@ -69,8 +80,8 @@ def alpha_max(X: Array, y: Array) -> float:
 def warm_up() -> None:
     """Compile the kernels on a small problem."""
     X, y = planted(30, 3, seed=1)
-    exact_training(training_data(X, y), network_kind(), alpha=0.1, tol=1e-6)
-    adapt(training_data(X, y), network_kind(), alpha=0.1, random_state=0)
+    exact_fit(training_data(X, y), network_kind(), 0.1, tol=1e-6)
+    adaptive_fit(training_data(X, y), network_kind(), 0.1, random_state=0)
 
 
 def peak_memory() -> float:
@@ -107,7 +118,7 @@ def table(head: str, rows: Iterator[str]) -> list[str]:
 
 TRAINED_HEAD = (
     "| data | n | d | cells (formula) | alpha / alpha_max | alpha | seconds | objective | relative gap | "
-    "neurons | programs | cones | GB |"
+    "neurons | programs | message | GB |"
 )
 
 
@@ -118,17 +129,16 @@ def trained(
     warm_up()
     data, kind = training_data(X, y), network_kind()
     began = time.perf_counter()
-    fit = exact_training(data, kind, alpha=alpha, tol=tol, time_limit=time_limit)
+    fit = exact_fit(data, kind, alpha, tol=tol, time_limit=time_limit)
     seconds = time.perf_counter() - began
-    network = fit.problem.network(fit.result)
-    objective = fit.problem.objective(network, alpha)
+    network, objective = fit.network, fit.objective
     bound = fit.result.dual_objective
     gap = max(0.0, objective - bound) / objective
     stopped = "" if gap <= tol else f", bound {bound + 0.0:.9g} ({fit.result.status.name})"
     return (
         f"| {name} | {X.shape[0]} | {X.shape[1]} | {cells(X):,} | {fraction} | {alpha:.6g} | {seconds:.2f} | "
-        f"{objective:.9g}{stopped} | {gap:.1e} | {network.n_neurons} | {fit.n_rounds} | {fit.n_nodes:,} | "
-        f"{peak_memory():.2f} |"
+        f"{objective:.9g}{stopped} | {gap:.1e} | {network.n_neurons} | {fit.n_rounds} | "
+        f"{fit.result.message} | {peak_memory():.2f} |"
     )
 
 
@@ -224,12 +234,11 @@ def agreement(first: int, last: int) -> list[tuple[str, str, float, float, float
     for seed in range(first, last):
         data, kind, alpha, loss = small_instance(seed)
         began = time.perf_counter()
-        exact = exact_training(data, kind, alpha=alpha, tol=1e-6)
+        exact = exact_fit(data, kind, alpha, tol=1e-6)
         middle = time.perf_counter()
-        rough = adapt(data, kind, alpha=alpha, random_state=seed)
+        rough = adaptive_fit(data, kind, alpha, random_state=seed)
         ended = time.perf_counter()
-        best = exact.problem.objective(exact.problem.network(exact.result), alpha)
-        reached = rough.problem.objective(rough.problem.network(rough.result), alpha)
+        best, reached = exact.objective, rough.objective
         gap = (best - exact.result.dual_objective) / best
         biases = f"{kind.hidden_bias}, {'intercept' if kind.fit_intercept else 'no intercept'}"
         found.append((loss, biases, reached / best - 1, gap, middle - began, ended - middle))
@@ -271,10 +280,9 @@ def bounded(n: int, d: int, seconds: float) -> str:
     warm_up()
     X, y = planted(n, d, seed=0)
     alpha = 0.03 * alpha_max(X, y)
-    fit = adapt(training_data(X, y), network_kind(), alpha=alpha, tol=1e-5, time_limit=10.0, random_state=0)
-    network = fit.problem.network(fit.result)
-    objective = fit.problem.objective(network, alpha)
-    theta = y - network.outputs(X)[:, 0]
+    fit = adaptive_fit(training_data(X, y), network_kind(), alpha, tol=1e-5, time_limit=10.0, random_state=0)
+    objective = fit.objective
+    theta = y - fit.network.outputs(X)[:, 0]
     began = time.perf_counter()
     bounds = support_bounds(X, theta, threshold=alpha, tol=1e-7, time_limit=seconds)
     spent = time.perf_counter() - began

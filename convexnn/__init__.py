@@ -12,8 +12,8 @@ proves one for networks of any origin.
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
-from convexnn.auditing import certify
 from convexnn.certificates import Certificate
+from convexnn.certificates.certify import certify
 from convexnn.ensembles import DropoutEnsembleClassifier, DropoutEnsembleRegressor
 from convexnn.estimators import (
     ConvexCNNClassifier,

@@ -14,6 +14,10 @@ from convexnn._typing import FloatArray
 __all__ = ["ACTIVATIONS", "LINEAR", "Activation", "get_activation", "leaky_relu"]
 
 
+# Slopes ``(on, off)`` of the names that leave no choice: exports write the name and not the slopes.
+_SLOPES = {"relu": (1.0, 0.0), "gated_relu": (1.0, 0.0), "absolute_value": (1.0, -1.0), "linear": (1.0, 1.0)}
+
+
 @dataclass(frozen=True)
 class Activation:
     """A positively 1-homogeneous, piecewise linear activation.
@@ -42,6 +46,15 @@ class Activation:
     off: float = 0.0
     gated: bool = False
 
+    def __post_init__(self) -> None:
+        """Raise ValueError for a known name with other slopes than it stands for."""
+        wanted = _SLOPES.get(self.name)
+        if wanted is not None and wanted != (self.on, self.off):
+            raise ValueError(
+                f"The activation {self.name!r} has the slopes {wanted}. Got {(self.on, self.off)}; "
+                "choose another name, or leaky_relu(slope)."
+            )
+
     def __call__(self, preactivation: FloatArray, gate: FloatArray | None = None) -> FloatArray:
         """Apply the activation elementwise.
 
@@ -59,7 +72,7 @@ class Activation:
         if self.gated and gate is None:
             raise ValueError(f"The activation {self.name!r} needs gates; got none.")
         side = gate if self.gated and gate is not None else preactivation
-        if self.name == "relu":
+        if not self.gated and (self.on, self.off) == (1.0, 0.0):
             return np.maximum(preactivation, 0.0)
         if self.on == self.off:
             return self.on * preactivation

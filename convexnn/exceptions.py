@@ -1,4 +1,7 @@
-"""Errors and warnings that are specific to this package."""
+"""Errors and warnings that are specific to this package, and the import of what may be missing."""
+
+from importlib import import_module
+from typing import Any
 
 
 class PatternBudgetError(ValueError):
@@ -17,3 +20,11 @@ class MissingExtraError(ImportError):
             f"{purpose} needs the package {package!r}, which is not installed. "
             f'Try: pip install "convexnn[{extra}]"'
         )
+
+
+def import_extra(module: str, extra: str, purpose: str) -> Any:
+    """Return a module of an optional package; raises MissingExtraError where that is not installed."""
+    try:
+        return import_module(module)
+    except ModuleNotFoundError as error:
+        raise MissingExtraError(module.partition(".")[0], extra, purpose) from error

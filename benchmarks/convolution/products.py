@@ -51,8 +51,8 @@ def measured(name: str, n: int, n_positions: int, d: int, n_patterns: int) -> st
 
     from convexnn import PatternSet
     from convexnn.activations import get_activation
+    from convexnn.designs import MaskedDesign
     from convexnn.patterns import pack_bits
-    from convexnn.programs import MaskedDesign
     from convexnn_solvers.threads import single_blas_thread
 
     rng = np.random.default_rng(0)

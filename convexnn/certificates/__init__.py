@@ -1,7 +1,5 @@
-"""Certificates: bounds on the training objective that hold for networks of every width."""
+"""Certificates: how far a network is from the best one of any width, whatever has trained it."""
 
 from convexnn.certificates.certificate import Certificate, Witness
-from convexnn.certificates.certify import certify_network
-from convexnn.certificates.problem import CertificationProblem
 
-__all__ = ["Certificate", "CertificationProblem", "Witness", "certify_network"]
+__all__ = ["Certificate", "Witness"]

@@ -50,6 +50,8 @@ class Certificate:
         No network of the same kind, of any width, has a smaller ``F``; rounding errors are accounted for.
     scope : {"global"}
         What the bound is about: all networks, not those with certain activation patterns.
+    alpha : float
+        Strength of regularisation of ``F``.
     method : str
         What bounded the largest gain of a neuron, and where the dual point came from.
     complete : bool
@@ -61,11 +63,12 @@ class Certificate:
     witness : Witness or None
         A neuron that improves the network, the best one found, or None if none was found.
     message : str
-        What limits the certificate, if anything does.
+        What limits the certificate, and what is special about alpha; empty where nothing is.
     """
 
     objective: float
     lower_bound: float
+    alpha: float
     method: str
     complete: bool
     largest_gain: float
@@ -103,10 +106,10 @@ class Certificate:
     def __repr__(self) -> str:
         """Say in one line what was proved."""
         proved = (
-            f"F = {self.objective:.8g} is within {self.relative_gap:.2g} (relative) of the optimum over all "
-            f"networks, which is at least {self.lower_bound:.8g}"
+            f"F = {self.objective:.8g} at alpha = {self.alpha:.6g}; the optimum over all networks, of any "
+            f"width, is at least {self.lower_bound:.8g}: relative gap {self.relative_gap:.2g}"
         )
         improved = ""
         if self.witness is not None:
             improved = f"; not optimal: one more neuron gives {self.witness.objective:.8g}"
-        return f"Certificate({proved}{improved}; {self.method})"
+        return f"Certificate({proved}{improved}; proved by {self.method})"

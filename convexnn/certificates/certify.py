@@ -1,222 +1,224 @@
-r"""From a network and dual guesses to the best certificate.
-
-**The bound.** Let ``theta`` satisfy ``H(theta) = max {|theta . phi(X~ u)| : |u| <= 1} <= alpha``, the norm
-being that of the penalised weights, and ``sum_i theta_i = 0`` if an output intercept exists. By the
-Fenchel-Young inequality and ``(|u|^2 + a^2) / 2 >= |u| |a|`` every network, of any width, has
-
-    F >= sum_i [-theta_i f(x_i) - s_i loss*(-theta_i / s_i)] + alpha sum_j |u_j| |a_j|
-      >= D(theta) + (alpha - H(theta)) sum_j |u_j| |a_j| >= D(theta),
-
-since ``theta . f = sum_j a_j theta . phi(X~ u_j)``. A free hidden bias adds units of zero slope; they are
-constant and cancel, as the sum vanishes, and for other slopes H is finite.
-
-**Rounding.** None of the steps trusts floating point:
-
-1. a guess is moved into the domain and to sums that are *exactly* zero (`exact_dual.exact_point`);
-2. `Pricing` bounds ``H`` at this very point from above, rounding included;
-3. the point is scaled by the best c with ``c H + slack <= alpha`` and made exact again, which changes it by
-   ``delta``. Both c times the first point and the second sum to zero exactly, hence so does ``delta``, and
-   ``H(second) <= c H(first) + max(|on|, |off|) sum_i |delta_i| r_i`` with ``r_i = |x~_i|``, or, with a free
-   bias, the diameter of the data seen from ``x_i``, for only biases at kinks count. That sum is rounded up,
-   and the inequality is checked before the point is used;
-4. its dual value is bounded from below (`exact_dual.dual_lower_bound`); zero, the value at ``theta = 0``, is
-   a
-   bound as well, losses being non-negative.
-
-References
-----------
-Pilanci and Ergen, "Neural networks are convex regularizers", ICML 2020, equation 5.
-"""
+"""`certify`: how far any trained network is from the best one of any width."""
 
 import math
-import time
-from collections.abc import Sequence
-from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
-from scipy.optimize import minimize_scalar
+from numpy.typing import ArrayLike
 
-from convexnn._typing import FloatArray
+from convexnn._parameters import checked_nonnegative
+from convexnn._typing import FloatArray, HiddenBias
+from convexnn.certificates.bounds import Bound, bound_from, gradient_guess
 from convexnn.certificates.certificate import Certificate
-from convexnn.certificates.exact_dual import check_loss, dual_lower_bound, exact_point
-from convexnn.certificates.pricing_methods import Price, Pricing
-from convexnn.certificates.problem import CertificationProblem
+from convexnn.certificates.pricing_methods import METHODS, Pricing
+from convexnn.certificates.reading import read_subject
+from convexnn.certificates.refining import refinement
+from convexnn.certificates.settling import Said, settle
 from convexnn.certificates.witnesses import find_witness
+from convexnn.losses import Loss
 from convexnn.networks import Network
-from convexnn_solvers.dual import dual_value, into_domain
+from convexnn.problem import Problem
+from convexnn_solvers.clock import Clock
+from convexnn_solvers.result import relative_gap
 
-__all__ = ["Bound", "best_bound", "bound_from", "certify_network", "gradient_guess"]
+__all__ = ["certify"]
 
 # Relative improvement below which a neuron is not worth naming.
 _WORTH = 1e-6
-
-_EPS = float(np.finfo(np.float64).eps)
-_MAX_SHRINKS = 40
-
-
-@dataclass(frozen=True, eq=False)
-class Bound:
-    """A feasible dual point with its value and the price that proves it feasible."""
-
-    value: float
-    theta: FloatArray
-    largest_gain: float
-    price: Price
-    source: str
+# Shares of a limit of time: all bounds, the rest being for a witness; and of these, where better dual points
+# will be looked for, the bounds of those that are known from the start.
+_SEARCHING_SHARE, _FIRST_SHARE = 0.85, 0.5
+_GRADIENT = "network's gradient"
 
 
-def certify_network(
-    problem: CertificationProblem,
-    network: Network,
+def certify(
+    network: Any,
+    X: ArrayLike,
+    y: ArrayLike,
     *,
-    guesses: Sequence[tuple[str, FloatArray]] = (),
+    alpha: float | None = None,
+    loss: str | Loss | None = None,
+    hidden_bias: HiddenBias | None = None,
+    fit_intercept: bool | None = None,
+    sample_weight: ArrayLike | None = None,
     method: str = "auto",
+    refine: bool = True,
+    tol: float = 1e-6,
     time_limit: float | None = None,
 ) -> Certificate:
-    """Bound the gap of a network.
+    r"""Bound how far a trained two-layer network is from the best one, whatever has trained it.
+
+    For ``F = sum_i s_i loss(f(x_i), y_i) + (alpha / 2) * sum_j (|u_j|^2 + a_j^2)``, a sum and not a mean,
+    every ``theta`` with ``max_{|u| <= 1} |sum_i theta_i phi(u . x~_i)| <= alpha`` (and ``sum_i theta_i = 0``
+    with an intercept) gives ``F >= -sum_i s_i loss*(-theta_i / s_i)`` for networks of every width. The bound
+    is proved: rounding errors are accounted for.
 
     Parameters
     ----------
-    problem : CertificationProblem
-    network : TwoLayerNetwork or ConvNetwork
-        With the activation and the hidden bias of the problem.
-    guesses : sequence of (str, ndarray of shape (n, K))
-        Dual points to try beside the gradient's, with the sign of ``-gradient``, and where they come from.
-    method : str
-        See `Pricing`.
+    network : object
+        One of
+
+        - a fitted estimator of this package;
+        - a fitted `sklearn.neural_network.MLPRegressor` or `MLPClassifier` with one hidden ReLU layer, whose
+          hidden biases are free. With ``solver="lbfgs"`` (and one output) its ``F`` is ``n_samples`` times
+          its own loss. "adam", the default, and "sgd" add the penalty to the mean over a batch, so that they
+          minimise ``F`` with ``alpha * n_samples / batch_size`` for alpha (the smaller batch that an epoch
+          may end with left aside), and that one is certified;
+        - a ``torch.nn.Sequential(Linear, ReLU or LeakyReLU, Linear)``, its weights taken as they are;
+        - a `TwoLayerNetwork` or `ConvNetwork`;
+        - a ``torch.nn.Sequential`` as `ConvNetwork.to_torch` makes, or with a mean over all positions;
+        - weights ``(U, a)``, ``(U, b, a)`` or ``(U, b, a, c)``: hidden weights (d, m), hidden biases (m,),
+          output weights (m,) or (m, k), output biases (k,), where b and c may be None; the activation is
+          ReLU.
+    X : array-like of shape (n_samples, n_features) or (n_samples, ...)
+        The training data; images with channels last. Columns of a frame must have the names, and the order,
+        of those that an estimator was fitted on; objects of other kinds know no names.
+    y : array-like of shape (n_samples,) or (n_samples, n_outputs)
+        Targets or, for classifiers, labels. Where the object knows no classes: -1 and +1, or class indices
+        for several outputs. Of convolutional networks without pooling one for each position, (n_samples, K).
+    alpha : float, optional
+        Regularisation strength. Estimators know theirs, other objects do not; what the object knows
+        must not be contradicted, here and below. Of an MLP trained by "adam" or "sgd" its own parameter
+        ``alpha`` may be asked for instead.
+    loss : str or Loss, optional
+        "squared_error" where the object knows none.
+    hidden_bias : {"penalized", "free", "none"}, optional
+        How ``F`` counts hidden biases: "penalized" where the object has biases and does not say.
+    fit_intercept : bool, optional
+        Whether networks with an output bias are competitors: True where the object does not say.
+    sample_weight : array-like of shape (n_samples,), optional
+        Non-negative; an estimator's `class_weight` multiplies them.
+    method : {"auto", "enumeration", "branch_and_bound", "closed_form", "semidefinite"}, default="auto"
+        How the maximum over u is bounded. "enumeration" and "branch_and_bound" are exact, for data of small
+        rank; the other two are relaxations for data of any size. "auto" tries the closed form; branch and
+        bound where the rank is at most 9 and there is time enough for a first pass; and, where that is not
+        completed, the semidefinite relaxation; and takes the best bound. Without a time limit it gives a
+        minute to each dual point. Networks with max or weighted pooling know branch and bound, which "auto"
+        takes for filters of at most 9 weights, and the closed form.
+    refine : bool, default=True
+        Whether to look for a better dual point than the network's gradient by training a better network,
+        where the gap is above `tol` and alpha is positive. Without it the bound of a network far from
+        stationary is poor.
+    tol : float, default=1e-6
+        Relative gap at which the search ends.
     time_limit : float, optional
-        Seconds, shared by all guesses.
+        Seconds; the best bound found until then is returned. Half of them at most go into training.
 
     Returns
     -------
     Certificate
-    """
-    deadline = math.inf if time_limit is None else time.perf_counter() + time_limit
-    pricing = Pricing(problem, method)
-    named = [("gradient", gradient_guess(problem, network)), *guesses]
-    bounds = [bound_from(problem, pricing, guess, name, deadline) for name, guess in named]
-    return assemble(problem, network, bounds)
+        With scope "global".
 
+    Raises
+    ------
+    ValueError, TypeError
+        If the object, data or options do not fit, contradict one another, or alpha is missing; for columns
+        that are not those of the fit what the estimator's `predict` raises.
 
-def assemble(problem: CertificationProblem, network: Network, bounds: Sequence[Bound]) -> Certificate:
-    """Make a certificate of the best of several bounds, the first of which is the gradient's."""
-    best = best_bound(bounds)
-    objective = network.objective(
-        problem.X,
-        problem.targets,
-        alpha=problem.alpha,
-        loss=problem.loss,
-        sample_weight=problem.sample_weight,
-    )
-    neurons = np.vstack([bound.price.neurons for bound in bounds])
-    witness = find_witness(problem, network, neurons, objective)
-    if witness is not None and objective - witness.objective <= _WORTH * abs(objective):
-        witness = None
-    cut = (
-        "" if best.price.complete else "A limit cut the search; more time or another method may bound better."
-    )
-    return Certificate(
-        objective=objective,
-        lower_bound=best.value,
-        method=f"{best.price.method}, dual point from the {best.source}",
-        complete=best.price.complete,
-        largest_gain=best.largest_gain,
-        dual_point=best.theta,
-        witness=witness,
-        message=cut,
-    )
-
-
-def best_bound(bounds: Sequence[Bound]) -> Bound:
-    """Return the bound of the largest value, the first of equal ones."""
-    return max(bounds, key=lambda bound: bound.value)
-
-
-def gradient_guess(problem: CertificationProblem, network: Network) -> FloatArray:
-    """Return ``-gradient`` of the loss at the network's outputs, with the best intercept where one exists.
-
-    The best intercept makes the gradient of a smooth loss sum to zero, whatever the network's own one is.
-    """
-    outputs = network.outputs(problem.X)
-    if problem.fit_intercept:
-        outputs = outputs + problem.loss.optimal_intercept(outputs, problem.targets, problem.sample_weight)
-    return -problem.loss.gradient(outputs, problem.targets, problem.sample_weight)
-
-
-def bound_from(
-    problem: CertificationProblem,
-    pricing: Pricing,
-    guess: FloatArray,
-    source: str,
-    deadline: float = math.inf,
-) -> Bound:
-    """Return the best bound on the ray of a dual guess.
-
-    Parameters
+    References
     ----------
-    problem : CertificationProblem
-    pricing : Pricing
-    guess : ndarray of shape (n, K)
-    source : str
-        Where the guess comes from.
-    deadline : float
-        Of `time.perf_counter`.
+    Pilanci and Ergen, "Neural networks are convex regularizers", ICML 2020, equation 5.
 
-    Returns
-    -------
-    Bound
-        With a value of at least zero.
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from convexnn import certify
+    >>> X = np.array([[-1.0], [-5.0], [2.0], [0.0], [3.0]])
+    >>> y = np.array([1.0, -1.0, 1.0, -1.0, 1.0])
+    >>> zero = (np.zeros((1, 1)), np.zeros(1), np.zeros(1))
+    >>> certificate = certify(zero, X, y, alpha=0.1)
+    >>> round(certificate.objective, 4), round(certificate.lower_bound, 4), certificate.scope
+    (2.5, 0.6577, 'global')
+    >>> certificate.witness.objective < 2.5
+    True
     """
-    check_loss(problem)
-    theta = exact_point(problem, into_domain(problem, guess))
-    wanted = _best_scale(problem, theta)
-    threshold = problem.alpha / wanted if wanted > 0 else math.inf
-    price = pricing(theta, threshold=threshold, deadline=deadline)
-    scale = wanted if price.upper <= threshold else problem.alpha / price.upper
-    feasible, largest_gain = _feasible_point(problem, theta, scale, price.upper)
-    value = dual_lower_bound(problem, feasible)
-    if value > 0:
-        return Bound(value, feasible, largest_gain, price, source)
-    return Bound(0.0, np.zeros_like(theta), 0.0, price, source)
+    clock = Clock(None if time_limit is None else checked_nonnegative("time_limit", time_limit))
+    if method not in METHODS:
+        raise ValueError(f"method must be one of {list(METHODS)}. Got {method!r} instead.")
+    subject = read_subject(network, X)
+    said = Said(alpha, loss, hidden_bias, fit_intercept, sample_weight)
+    problem, audited = settle(subject, X, y, said)
+    searching = clock.share(_SEARCHING_SHARE)
+    audit = _Audit(problem, audited, Pricing(problem, method), checked_nonnegative("tol", tol))
+    refine = refine and problem.alpha > 0
+    audit.bound_known_points(
+        subject.dual_point, searching.share(_FIRST_SHARE) if refine else searching, refine
+    )
+    notes = [f"alpha = {problem.alpha:g}: {subject.alpha_note}."] if subject.alpha_note else []
+    if refine and audit.relative_gap > tol and not searching.expired:
+        notes.append(audit.refine(searching))
+    return audit.certificate(notes, clock)
 
 
-def _best_scale(problem: CertificationProblem, theta: FloatArray) -> float:
-    """Maximise the concave ``c -> D(c theta)`` over ``c >= 0``; any answer is valid."""
+class _Audit:
+    """What is known of one network: its objective and the bounds proved so far."""
 
-    def loss_of(scale: float) -> float:
-        value = dual_value(problem, scale * theta)
-        return -value if math.isfinite(value) else 1e300
+    def __init__(self, problem: Problem, network: Network, pricing: Pricing, tol: float) -> None:
+        self._problem, self._network, self._pricing, self._tol = problem, network, pricing, tol
+        self._objective = problem.objective(network)
+        self._bounds: list[Bound] = []
 
-    if not theta.any():
-        return 0.0
-    end = 1.0
-    while end < 2.0**40 and loss_of(2 * end) < loss_of(end):
-        end *= 2
-    found = minimize_scalar(loss_of, bounds=(0.0, 2 * end), method="bounded", options={"xatol": 1e-10})
-    candidates = [1.0, end, float(found.x)]
-    # What lies within rounding of one is the guess itself, which needs no scaling.
-    values = [loss_of(scale) for scale in candidates]
-    slack = 64 * _EPS * (abs(values[0]) + float(np.abs(theta * problem.targets).sum()))
-    return 1.0 if values[0] <= min(values) + slack else candidates[int(np.argmin(values))]
+    @property
+    def _best(self) -> Bound:
+        """The bound of the largest value, the first of equal ones."""
+        return max(self._bounds, key=lambda bound: bound.value)
 
+    @property
+    def relative_gap(self) -> float:
+        """Of the network's objective and the best bound."""
+        return relative_gap(self._objective, self._best.value)
 
-def _feasible_point(
-    problem: CertificationProblem, theta: FloatArray, scale: float, upper: float
-) -> tuple[FloatArray, float]:
-    """Return an exact point near ``scale * theta`` with a gain of at most alpha, and a bound of its gain."""
-    steepest = max(abs(problem.activation.on), abs(problem.activation.off))
-    shrinkage = 0.0
-    for _ in range(_MAX_SHRINKS):
-        factor = scale * (1 - shrinkage)
-        scaled = factor * theta
-        point = exact_point(problem, scaled)
-        moved = np.abs(point - scaled) + _EPS * np.abs(scaled)
-        slack = steepest * float(moved.sum(axis=1) @ problem.reach) * (1 + 4 * (moved.size + 4) * _EPS)
-        largest = (factor * upper + slack) * (1 + 8 * _EPS)
-        if largest <= problem.alpha:
-            return point, largest
-        excess = largest / problem.alpha - 1 if problem.alpha > 0 else 1.0
-        shrinkage = min(1.0, 1.01 * excess + 2 * shrinkage + 2 * _EPS)
-        if not math.isfinite(shrinkage) or shrinkage >= 1:
-            break
-    return np.zeros_like(theta), 0.0
+    def _bound(self, guess: FloatArray, source: str, clock: Clock, wanted: float = -math.inf) -> Bound:
+        """Prove the bound of a guess and remember it."""
+        bound = bound_from(self._problem, self._pricing, guess, source, clock, wanted=wanted)
+        self._bounds.append(bound)
+        return bound
+
+    def bound_known_points(self, own: FloatArray | None, clock: Clock, refine: bool) -> None:
+        """Bound from the network's gradient and, where it is of these samples, the estimator's dual point.
+
+        Where better points will be looked for there is no use in tight bounds that leave a gap all the same.
+        """
+        problem = self._problem
+        guesses = [(_GRADIENT, gradient_guess(problem, self._network))]
+        if own is not None and own.shape == problem.targets.shape:
+            guesses.append(("estimator's own program", problem.spread(own)))
+        wanted = self._objective - self._tol * abs(self._objective) if refine else -math.inf
+        for k, (source, guess) in enumerate(guesses):
+            self._bound(guess, source, clock.share(1 / (len(guesses) - k)), wanted)
+
+    def refine(self, clock: Clock) -> str:
+        """Train for better dual points; returns why that was not possible, if so."""
+        problem, network = self._problem, self._network
+
+        def ask(theta: FloatArray) -> Bound:
+            return self._bound(problem.spread(theta), "training of a better network", clock)
+
+        failure = refinement()(problem, network, ask, attained=self._objective, tol=self._tol, clock=clock)
+        if failure:
+            self._bound(gradient_guess(problem, network), _GRADIENT, clock)
+        return failure
+
+    def certificate(self, notes: list[str], clock: Clock) -> Certificate:
+        """Look for a neuron that improves the network, and put together what is known."""
+        best, objective = self._best, self._objective
+        neurons = np.vstack([bound.price.neurons for bound in self._bounds])
+        witness = find_witness(self._problem, self._network, neurons, objective, clock)
+        if witness is not None and objective - witness.objective <= _WORTH * abs(objective):
+            witness = None
+        if not best.price.complete:
+            notes = [
+                "A limit cut the search for the largest gain; more time or another method may bound better.",
+                *notes,
+            ]
+        return Certificate(
+            objective=objective,
+            lower_bound=best.value,
+            alpha=self._problem.alpha,
+            method=f"{best.price.method}, dual point from the {best.source}",
+            complete=best.price.complete,
+            largest_gain=best.largest_gain,
+            dual_point=best.theta,
+            witness=witness,
+            message=" ".join(note for note in notes if note),
+        )

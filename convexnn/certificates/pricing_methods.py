@@ -11,12 +11,11 @@ For K outputs a neuron gains ``|g|_2`` for each unit of its norms, ``g = (theta_
 at most ``sqrt(sum_k H_k^2)``. Where g lies in a plane (two outputs, or three whose thetas sum to zero in
 each sample, as those of softmax do) one of N unit vectors v at equal angles in a half plane has ``|v . g| >=
 cos(pi / 2N) |g|``, hence ``|g| <= max_v H(theta v) / cos(pi / 2N)``, which is sharp up to one percent. The
-columns ``theta v`` are made exact again; what that changes is added with `CertificationProblem.reach`, as
+columns ``theta v`` are made exact again; what that changes is added with `HiddenLayer.reach`, as
 they sum to zero where those of ``theta`` do.
 """
 
 import math
-import time
 from dataclasses import dataclass, replace
 from functools import cached_property
 from importlib import import_module
@@ -26,23 +25,31 @@ import numpy as np
 
 from convexnn._typing import BoolArray, FloatArray
 from convexnn.certificates.exact_dual import exact_sums
-from convexnn.certificates.problem import CertificationProblem
-from convexnn.losses import Softmax
+from convexnn.layers import GroupedLayer, HiddenLayer
 from convexnn.pricing.bounds import SupportBounds
 from convexnn.pricing.branch_and_bound import cone_operations
 from convexnn.pricing.enumeration import cells_at_most
 from convexnn.pricing.grouped import gain_bounds
-from convexnn.pricing.hidden_layer import GroupedLayer
+from convexnn.problem import Problem
+from convexnn_solvers.clock import Clock
 
 __all__ = ["METHODS", "Price", "Pricing"]
 
 _EPS = float(np.finfo(np.float64).eps)
-# What "auto" may spend on one method without a limit of time: half a minute on one thread.
-_AUTO_OPERATIONS = 4e9
-_LARGEST_RANK = 9  # of branch and bound, whose cones multiply with the rank
+# What "auto" may spend on each method for a dual point, in multiplications as the methods count them, and how
+# many there are in a second: a minute on one core, which users are ready to wait. Counts, unlike a clock,
+# make the bound the same on a machine that is busy.
+_AUTO_OPERATIONS, _OPERATIONS_A_SECOND = 8e9, 1.4e8
 # Cells that "auto" goes through where branch and bound looks at more cones than there are cells, or than
 # these few. A million cells take a few seconds.
 _MOST_CELLS, _FEW_CONES = 1_000_000, 10_000
+# Shares of the time that is left, of the closed form and of searches: others may still follow.
+_FIRST_SHARE, _SEARCHING_SHARE = 0.3, 0.7
+# Of a search's share and work where its bound is of no use: it may find the neuron of the largest gain.
+_USELESS_SHARE = 0.1
+# Rank up to which "auto" tries branch and bound: beyond it hundreds of samples took more than minutes.
+_LARGEST_RANK = 9
+# Directions in the half plane of several outputs' gains: the cosine costs less than a hundredth of the bound.
 _N_ANGLES = 12
 _COSINE = math.cos(0.5 * math.pi / _N_ANGLES)
 
@@ -106,16 +113,18 @@ class Pricing:
 
     Parameters
     ----------
-    problem : CertificationProblem
+    problem : Problem
     method : {"auto", "enumeration", "branch_and_bound", "closed_form", "semidefinite"}
-        "auto" tries the closed form, branch and bound where the rank is small, enumeration where cells are
-        few and, where neither is completed, the semidefinite relaxation, and takes the least bound.
+        "auto" tries the closed form; branch and bound where the rank is at most 9 and a first pass can be
+        afforded; enumeration where the cells are few; and, where neither is completed, the semidefinite
+        relaxation; and takes the least bound.
     """
 
-    def __init__(self, problem: CertificationProblem, method: str = "auto") -> None:
+    def __init__(self, problem: Problem, method: str = "auto") -> None:
         self.problem = problem
         self.method = method
-        rows, index = np.unique(problem.layer.rows + 0.0, axis=0, return_inverse=True)
+        self.layer: HiddenLayer = problem.original_layer
+        rows, index = np.unique(self.layer.rows + 0.0, axis=0, return_inverse=True)
         self.rows, self._index = np.ascontiguousarray(rows), index.ravel()
 
     @cached_property
@@ -123,7 +132,9 @@ class Pricing:
         """Rank of ``X~``, as floating point sees it."""
         return int(np.linalg.matrix_rank(self.rows))
 
-    def __call__(self, theta: FloatArray, *, threshold: float, deadline: float = math.inf) -> Price:
+    def __call__(
+        self, theta: FloatArray, *, threshold: float, hopeless: float = math.inf, clock: Clock
+    ) -> Price:
         """Bound the largest gain.
 
         Parameters
@@ -132,20 +143,22 @@ class Pricing:
             From `exact_point`.
         threshold : float
             Bounds at or below it need not be tightened.
-        deadline : float
-            Of `time.perf_counter`; a valid bound is returned in any case.
+        hopeless : float
+            A gain above it makes the dual point useless, so that "auto" does not take the time to bound it
+            well.
+        clock : Clock
+            A valid bound is returned in any case.
 
         Returns
         -------
         Price
         """
         K = theta.shape[1]
-        layer = self.problem.layer
-        if isinstance(layer, GroupedLayer):
-            bounds, name = self._grouped(layer, theta, threshold, deadline)
+        if isinstance(self.layer, GroupedLayer):
+            bounds, name = self._grouped(self.layer, theta, threshold, clock)
             return Price(bounds.upper, bounds.lower, bounds.weights[None], name, bounds.complete)
         if K == 1:
-            bounds, name = self._price(theta[:, 0], threshold, deadline)
+            bounds, name = self._price(theta[:, 0], threshold, hopeless, clock, _AUTO_OPERATIONS)
             neurons = bounds.weights[None]
             return Price(bounds.upper, bounds.lower, neurons, name, bounds.complete)
         vectors = self._vectors(K)
@@ -154,7 +167,13 @@ class Pricing:
             columns, slack = self._projected(theta, vectors)
             level = max(0.0, threshold * _COSINE - float(slack.max()))
         # Of several outputs only the sum of squares is compared, so that no single bound may stay loose.
-        found = [self._price(column, level, deadline) for column in columns.T]
+        n_columns = columns.shape[1]
+        found = [
+            self._price(
+                column, level, hopeless, clock.share(1 / (n_columns - k)), _AUTO_OPERATIONS / n_columns
+            )
+            for k, column in enumerate(columns.T)
+        ]
         uppers = [bounds.upper + rest for (bounds, _), rest in zip(found, slack, strict=True)]
         upper = math.hypot(*uppers) if vectors is None else max(uppers) / _COSINE
         return Price(
@@ -169,7 +188,7 @@ class Pricing:
         """Return unit vectors at equal angles in the plane of the gains, (K, N), if they lie in one."""
         if K == 2:
             plane = np.eye(2)
-        elif K == 3 and isinstance(self.problem.loss, Softmax):
+        elif K == 3 and self.problem.loss.shift_invariant:
             plane = np.array([[1.0, 1.0], [-1.0, 1.0], [0.0, -2.0]]) / np.sqrt([2.0, 6.0])
         else:
             return None
@@ -178,33 +197,36 @@ class Pricing:
 
     def _projected(self, theta: FloatArray, vectors: FloatArray) -> tuple[FloatArray, FloatArray]:
         """Return ``theta v`` with exact sums for each vector, and what to add to the gains of these."""
-        phi = self.problem.activation
+        phi = self.problem.kind.activation
         projected = theta @ vectors
-        exact = exact_sums(projected, zero=self.problem.fit_intercept, copies=self.problem.layer.positions)
+        exact = exact_sums(projected, zero=self.problem.fit_intercept, copies=self.layer.positions)
         moved = np.abs(exact - projected) + 8 * _EPS * (np.abs(theta) @ np.abs(vectors))
         steepest = max(abs(phi.on), abs(phi.off)) * (1 + 4 * (len(theta) + 4) * _EPS)
-        return exact, np.asarray(steepest * (moved.T @ self.problem.reach))
+        return exact, np.asarray(steepest * (moved.T @ self.layer.reach))
 
-    def _price(self, theta: FloatArray, threshold: float, deadline: float) -> tuple[SupportBounds, str]:
-        phi = self.problem.activation
+    def _price(
+        self, theta: FloatArray, threshold: float, hopeless: float, clock: Clock, operations: float
+    ) -> tuple[SupportBounds, str]:
+        """Bound the gain of one output."""
+        phi = self.problem.kind.activation
         t = np.zeros(len(self.rows))
-        np.add.at(t, self._index, np.repeat(theta, self.problem.layer.positions))
+        np.add.at(t, self._index, np.repeat(theta, self.layer.positions))
         used = t != 0
         rows, t = self.rows[used], t[used]
         slope = phi.on - phi.off
         total = rows.T @ t
-        if self.problem.hidden_bias == "free":
+        if self.problem.kind.hidden_bias == "free":
             total[-1] = 0.0
         error = 2 * (len(t) + 4) * _EPS * float(np.linalg.norm(np.abs(rows).T @ np.abs(t)))
         if slope == 0 or not used.any():
-            return _linear_bounds(phi.on * total, abs(phi.on) * error, self.problem.penalized), "closed form"
+            return _linear_bounds(phi.on * total, abs(phi.on) * error, self.layer.penalized), "closed form"
         ratio = phi.off / slope
         arguments: dict[str, Any] = {
             "linear": ratio * total if ratio else None,
-            "penalized": None if self.problem.penalized.all() else self.problem.penalized,
+            "penalized": None if self.layer.penalized.all() else self.layer.penalized,
             "threshold": threshold / abs(slope),
         }
-        bounds, name = self._search(rows, t, arguments, deadline)
+        bounds, name = self._search(rows, t, arguments, hopeless / abs(slope), clock, operations)
         scale = abs(slope) * (1 + 4 * _EPS)
         upper = scale * (bounds.upper + abs(ratio) * error) if ratio else scale * bounds.upper
         sign = math.copysign(1.0, slope) * bounds.sign
@@ -216,11 +238,11 @@ class Pricing:
         )
 
     def _grouped(
-        self, layer: GroupedLayer, theta: FloatArray, threshold: float, deadline: float
+        self, layer: GroupedLayer, theta: FloatArray, threshold: float, clock: Clock
     ) -> tuple[SupportBounds, str]:
         """Bound the gain of all outputs together."""
-        gain, phi = layer.grouped(theta), self.problem.activation
-        size = float(np.abs(theta).sum(axis=1) @ self.problem.reach)
+        gain, phi = layer.grouped(theta), self.problem.kind.activation
+        size = float(np.abs(theta).sum(axis=1) @ self.layer.reach)
         error = 4 * _EPS * (len(layer.rows) + 8) * (abs(phi.on) + abs(phi.off)) * size
         if phi.on == phi.off:
             left, values, right = np.linalg.svd(gain.linear, full_matrices=False)
@@ -229,57 +251,70 @@ class Pricing:
             return SupportBounds(float(values[0]), upper, right[0], 1.0, 0, True), "closed form"
         if self.method not in ("auto", "branch_and_bound", "closed_form"):
             raise ValueError(
-                f"method={self.method!r} is not for pooling={self.problem.pooling!r}. "
+                f"method={self.method!r} is not for pooling={self.problem.kind.pooling!r}. "
                 "Choose 'auto', 'branch_and_bound' or 'closed_form'."
             )
         if self.method == "closed_form" or (self.method == "auto" and layer.n_weights > _LARGEST_RANK):
-            found, values = layer.maxima(theta[:, 0], np.empty((0, layer.n_weights)))
-            relaxed = [layer.relaxed(column, _left(deadline)) for column in theta.T]
+            none = np.empty((0, layer.n_weights))
+            found, values = layer.maxima(theta[:, 0], none, time_limit=clock.share(_FIRST_SHARE).time_limit)
+            relaxed = [layer.relaxed(column, clock.time_limit) for column in theta.T]
             upper = math.hypot(*relaxed) * (1 + 8 * _EPS * len(relaxed)) + error
             return SupportBounds(float(np.abs(values[0])), upper, found[0], 1.0, 0, True), "closed form"
         most = math.inf
         if self.method == "auto":
             most = _AUTO_OPERATIONS / cone_operations(len(layer.rows), layer.n_weights + len(gain.linear))
-        bounds = gain_bounds(gain, threshold=threshold, time_limit=_left(deadline), max_nodes=most)
+        bounds = gain_bounds(gain, threshold=threshold, time_limit=clock.time_limit, max_nodes=most)
         return replace(bounds, upper=bounds.upper + error), "branch and bound"
 
     def _search(
-        self, rows: FloatArray, t: FloatArray, arguments: dict[str, Any], deadline: float
+        self,
+        rows: FloatArray,
+        t: FloatArray,
+        arguments: dict[str, Any],
+        hopeless: float,
+        clock: Clock,
+        operations: float,
     ) -> tuple[SupportBounds, str]:
         """Run the chosen method, or those that "auto" stands for."""
         if self.method != "auto":
-            bounds = _function(self.method)(rows, t, time_limit=_left(deadline), **arguments)
+            bounds = _function(self.method)(rows, t, time_limit=clock.time_limit, **arguments)
             return bounds, self.method.replace("_", " ")
-        best, name = _function("closed_form")(rows, t, time_limit=_left(deadline), **arguments), "closed form"
-        for method, share, limits in self._plan(len(rows), free=arguments["penalized"] is not None):
-            if best.upper <= max(arguments["threshold"], best.lower * (1 + 1e-12)):
+        first = clock.share(_FIRST_SHARE).time_limit
+        best, name = _function("closed_form")(rows, t, time_limit=first, **arguments), "closed form"
+        if best.lower > hopeless:
+            operations, clock = _USELESS_SHARE * operations, clock.share(_USELESS_SHARE)
+        for method, share, limits in self._plan(len(rows), operations, clock):
+            useless = best.lower > hopeless
+            settled = best.upper <= max(arguments["threshold"], best.lower * (1 + 1e-12))
+            if settled or (useless and method != "branch_and_bound"):
                 break
-            bounds = _function(method)(rows, t, time_limit=_left(deadline, share), **limits, **arguments)
+            left = clock.share(share).time_limit
+            bounds = _function(method)(rows, t, time_limit=left, **limits, **arguments)
             best, name = _better(best, name, bounds, method.replace("_", " "))
             if method != "semidefinite" and bounds.complete:
-                best = replace(best, complete=True)
-                break
+                return replace(best, complete=True), name
         return best, name
 
-    def _plan(self, n_rows: int, *, free: bool) -> list[tuple[str, float, dict[str, Any]]]:
-        """Methods of "auto" in their order, the share of the time left that each may take, and its limits."""
+    def _plan(self, n_rows: int, operations: float, clock: Clock) -> list[tuple[str, float, dict[str, Any]]]:
+        """Methods of "auto" in their order, their shares of the time that is left then, and their limits.
+
+        Branch and bound begins with the orthants of one half space for either sign of the gain or, where the
+        bias has no norm, for each row; it is left out where it could not even visit these.
+        """
+        free = not self.layer.penalized.all()
         cells = cells_at_most(n_rows, self.rank, free=free)
         plan: list[tuple[str, float, dict[str, Any]]] = []
-        if self.rank <= _LARGEST_RANK:
-            cones = _AUTO_OPERATIONS / cone_operations(n_rows, self.rank)
+        cones = min(operations, _OPERATIONS_A_SECOND * _SEARCHING_SHARE * clock.left)
+        cones /= cone_operations(n_rows, self.rank)
+        roots = n_rows * 2.0 ** (self.rank - 2) if free else 2.0**self.rank
+        if self.rank <= _LARGEST_RANK and roots <= cones:
+            cones = operations / cone_operations(n_rows, self.rank)
             if cells <= _MOST_CELLS:
                 cones = min(cones, max(cells, _FEW_CONES))
-            plan.append(("branch_and_bound", 0.7, {"max_nodes": cones}))
+            plan.append(("branch_and_bound", _SEARCHING_SHARE, {"max_nodes": cones}))
         if cells <= _MOST_CELLS:
-            plan.append(("enumeration", 0.7, {}))
-        return [*plan, ("semidefinite", 1.0, {"max_operations": _AUTO_OPERATIONS})]
-
-
-def _left(deadline: float, share: float = 1.0) -> float | None:
-    """Return the seconds of a method, None without a deadline."""
-    if math.isinf(deadline):
-        return None
-    return max(0.0, share * (deadline - time.perf_counter()))
+            plan.append(("enumeration", _SEARCHING_SHARE, {}))
+        return [*plan, ("semidefinite", 1.0, {"max_operations": operations})]
 
 
 def _better(

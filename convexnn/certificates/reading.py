@@ -1,14 +1,16 @@
 """What users ask certificates for, read into a network and what the object says about its training."""
 
-import sys
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from numpy.typing import ArrayLike
+from sklearn.utils.validation import validate_data
 
 from convexnn._typing import FloatArray, HiddenBias
 from convexnn.losses import Loss
 from convexnn.networks import ConvNetwork, Network, TwoLayerNetwork
+from convexnn.networks.torch_conversion import is_torch_module
 
 __all__ = ["Subject", "read_subject"]
 
@@ -28,6 +30,7 @@ class Subject:
     ----------
     network : TwoLayerNetwork or ConvNetwork
     alpha : float or None
+        Of the objective that was minimised.
     loss : str, Loss or None
     hidden_bias : {"penalized", "free", "none"} or None
     fit_intercept : bool or None
@@ -38,6 +41,10 @@ class Subject:
     alpha_factor : float
         What ``alpha`` is multiplied by: K for a torch module that takes the mean of K patches, which is the
         same problem as that of their sum.
+    nominal_alpha : float or None
+        The object's own parameter where its training made another strength of it: that one may be asked for.
+    alpha_note : str
+        What users must know of the strength; empty where nothing is special.
     """
 
     network: Network
@@ -48,17 +55,20 @@ class Subject:
     class_weight: Any = None
     dual_point: FloatArray | None = None
     alpha_factor: float = 1.0
+    nominal_alpha: float | None = None
+    alpha_note: str = ""
 
 
-def read_subject(network: Any, image_shape: tuple[int, ...] | None = None) -> Subject:
+def read_subject(network: Any, X: ArrayLike) -> Subject:
     """Read any of the accepted objects.
 
     Parameters
     ----------
     network : object
         See `convexnn.certify`.
-    image_shape : tuple of int, optional
-        ``(height, width, channels)`` or ``(length, channels)``, for torch modules with a convolution.
+    X : array-like of shape (n_samples, ...)
+        The training data, whose columns must be those that an estimator was fitted on. Torch modules with a
+        convolution take the shape of images from it.
 
     Returns
     -------
@@ -67,23 +77,26 @@ def read_subject(network: Any, image_shape: tuple[int, ...] | None = None) -> Su
     Raises
     ------
     ValueError, TypeError
-        If the object is another one, is not fitted, or has a gated activation or layers of other kinds.
+        If the object is another one, is not fitted, or has a gated activation or layers of other kinds, or
+        if the columns of X have other names or another order than those of the fit.
     """
     if isinstance(network, TwoLayerNetwork | ConvNetwork):
         subject = Subject(network, hidden_bias=network.hidden_bias)
     elif isinstance(network, tuple):
         subject = _read_arrays(network)
-    elif _is_torch(network):
+    elif is_torch_module(network):
         if any(type(part).__name__.startswith("Conv") for part in network.children()):
-            return _read_convolution(network, image_shape)
+            return _read_convolution(network, np.shape(X)[1:])
         read = TwoLayerNetwork.from_torch(network)
         first, _, last = network
         says_none: HiddenBias | None = "none" if first.bias is None else None
         subject = Subject(read, hidden_bias=says_none, fit_intercept=last.bias is not None)
     elif any(kind.__module__.startswith("convexnn.") for kind in type(network).__mro__):
         subject = _read_own(network)
+        _check_columns(network, X)
     elif type(network).__module__.startswith("sklearn.") or hasattr(network, "get_params"):
-        subject = _read_sklearn(network)
+        subject = _read_sklearn(network, len(np.asarray(X)))
+        _check_columns(network, X)
     else:
         raise TypeError(f"certify needs {_WANTED}. Got {type(network).__name__} instead.")
     if subject.network.activation.gated:
@@ -95,13 +108,17 @@ def read_subject(network: Any, image_shape: tuple[int, ...] | None = None) -> Su
     return subject
 
 
-def _is_torch(network: Any) -> bool:
-    torch = sys.modules.get("torch")
-    return torch is not None and isinstance(network, torch.nn.Module)
+def _check_columns(estimator: Any, X: ArrayLike) -> None:
+    """Raise what the estimator's own `predict` raises for columns of other names, order or number.
+
+    Images with axes of their own have no columns; their shape is checked by the network.
+    """
+    if len(np.shape(X)) <= 2:
+        validate_data(estimator, X, reset=False, skip_check_array=True)
 
 
-def _read_convolution(module: Any, image_shape: tuple[int, ...] | None) -> Subject:
-    if image_shape is None:
+def _read_convolution(module: Any, image_shape: tuple[int, ...]) -> Subject:
+    if len(image_shape) < 2:
         raise ValueError(
             "certify needs samples of shape (n_samples, height, width, channels) or (n_samples, length, "
             "channels) for a torch module with a convolution. Got flat ones; reshape X."
@@ -114,6 +131,9 @@ def _read_convolution(module: Any, image_shape: tuple[int, ...] | None) -> Subje
         hidden_bias="none" if convolution.bias is None else None,
         fit_intercept=parts[-1].bias is not None,
         alpha_factor=factor,
+        alpha_note=""
+        if factor == 1
+        else f"the mean of {factor:g} patches is read as their sum, for {factor:g} times the alpha",
     )
 
 
@@ -165,9 +185,25 @@ def _read_own(estimator: Any) -> Subject:
     )
 
 
-def _read_sklearn(mlp: Any) -> Subject:
+def _read_sklearn(mlp: Any, n_samples: int) -> Subject:
     network = TwoLayerNetwork.from_sklearn(mlp)
     loss = "squared_error" if network.classes is None else "log_loss"
     if network.classes is not None and network.n_outputs > 1:
         loss = "softmax"
-    return Subject(network, float(mlp.alpha), loss, "free", True)
+    alpha, nominal_alpha, note = float(mlp.alpha), None, ""
+    if mlp.solver != "lbfgs":
+        rows = min(200 if mlp.batch_size == "auto" else max(1, int(mlp.batch_size)), n_samples)
+        nominal_alpha, alpha = alpha, alpha * n_samples / rows
+        note = (
+            f"the solver {mlp.solver!r} divides the penalty by the {rows} rows of a batch, so that "
+            f"alpha={nominal_alpha:g} acts as alpha * n_samples / batch_size = {alpha:g}"
+        )
+    return Subject(
+        network,
+        alpha,
+        loss,
+        "free",
+        True,
+        nominal_alpha=nominal_alpha,
+        alpha_note=note if alpha != nominal_alpha else "",
+    )

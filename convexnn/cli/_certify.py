@@ -6,12 +6,12 @@ import time
 from pathlib import Path
 from typing import Any
 
-import joblib  # type: ignore[import-untyped]
+import joblib
 from sklearn.base import BaseEstimator, is_classifier
 from sklearn.pipeline import Pipeline
 
-from convexnn.auditing import certify
 from convexnn.certificates import Certificate
+from convexnn.certificates.certify import certify
 from convexnn.certificates.pricing_methods import METHODS
 from convexnn.cli._data import Table, read_table
 from convexnn.cli._errors import CommandError

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
-import joblib  # type: ignore[import-untyped]
+import joblib
 from sklearn.base import BaseEstimator
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.model_selection import train_test_split
@@ -85,7 +85,7 @@ def add_data_options(group: Any) -> None:
 
 def add_model_options(group: Any) -> None:
     """Add what says which networks are trained; the strength of regularisation is left to the command."""
-    losses = sorted(name for name in LOSSES if name != "softmax")
+    losses = sorted(name for name, loss in LOSSES.items() if not loss.needs_several_outputs)
     group.add_argument(
         "--loss", choices=losses, help="default: squared_error for regression, log_loss for classification"
     )

@@ -4,6 +4,7 @@ import argparse
 from typing import Any
 
 from convexnn.cli._output import print_table, require_rich, write_json
+from convexnn.losses import LOSSES
 from convexnn_solvers import SolverNotInstalledError, available_solvers
 from convexnn_solvers.registry import Kind, get_backend, known_solvers
 
@@ -27,7 +28,8 @@ def _run(options: argparse.Namespace) -> int:
     solvers, nonnegative = _describe_all("group"), _describe_all("nonnegative")
     for solver in solvers:
         # They are unknown until the solver is installed.
-        solver["losses"] = sorted(get_backend(solver["name"]).losses) if solver["available"] else []
+        backend = get_backend(solver["name"]) if solver["available"] else None
+        solver["losses"] = sorted(name for name, loss in LOSSES.items() if backend and backend.takes(loss))
     if options.json is not None:
         write_json({"solvers": solvers, "nonnegative": nonnegative}, options.json)
     if options.json != "-":

@@ -9,7 +9,7 @@ from convexnn._typing import FloatArray, IndexArray, IntArray
 from convexnn.cones._faces import face_bases
 from convexnn_solvers.threads import in_parts
 
-__all__ = ["Memory", "Projector"]
+__all__ = ["Memory", "Projector", "tightened"]
 
 # Passes over the data that a projection takes, roughly.
 _PASSES = 4
@@ -17,12 +17,13 @@ _BATCH = 64
 
 
 class Memory:
-    """Active rows of the slots and the vectors ``R' lam`` that their multipliers add."""
+    """Active rows of the slots, the vectors ``R' lam`` that their multipliers add, lengths of slopes."""
 
     def __init__(self, n_slots: int, d: int) -> None:
         self.active: IndexArray = np.zeros((n_slots, d + 1), dtype=np.int32)
         self.sizes: IndexArray = np.zeros(n_slots, dtype=np.int32)
         self.shifts: FloatArray = np.zeros((n_slots, d))
+        self.lengths: FloatArray = np.zeros(n_slots)
 
 
 class Projector(ABC):
@@ -65,8 +66,8 @@ class Projector(ABC):
     ) -> tuple[FloatArray, FloatArray]:
         """Projections and multipliers, see `project`; starts from the memory's rows and leaves the last."""
 
-    def _remember(self, n_slots: int) -> Memory:
-        """Return the memory, of at least so many slots."""
+    def remember(self, n_slots: int) -> Memory:
+        """Return the memory of so many slots, or of more."""
         if len(self._memory.sizes) < n_slots:
             self._memory = Memory(n_slots, self.n_features)
         return self._memory
@@ -112,6 +113,29 @@ class Projector(ABC):
         fresh.active[beyond], multipliers[beyond] = -1, 0.0
         return projected, fresh.active, multipliers
 
+    def multipliers(self, slots: IntArray, vectors: FloatArray, n_slots: int) -> tuple[IntArray, FloatArray]:
+        """Active rows and multipliers of the projections on the slots' cones, 0 beyond the active ones.
+
+        Parameters
+        ----------
+        slots : ndarray of shape (B,)
+            Distinct slots.
+        vectors : ndarray of shape (B, d)
+        n_slots : int
+            Number of slots in use altogether.
+
+        Returns
+        -------
+        rows : ndarray of shape (B, d + 1)
+        multipliers : ndarray of shape (B, d + 1)
+            Those of the rows scaled to unit length.
+        """
+        memory = self.remember(n_slots)
+        _, multipliers = self._project(slots % self.n_cones, slots, vectors, memory)
+        beyond = np.arange(self.n_features + 1) >= memory.sizes[slots][:, None]
+        multipliers[beyond] = 0.0
+        return memory.active[slots].astype(np.intp), multipliers
+
     def shrink(self, slots: IntArray, points: FloatArray, shrinkage: float, n_slots: int) -> FloatArray:
         """Proximal points ``argmin_u 1/2 |u - p|^2 + shrinkage |u|`` over the slots' cones.
 
@@ -130,7 +154,7 @@ class Projector(ABC):
         -------
         ndarray of shape (B, d)
         """
-        memory = self._remember(n_slots)
+        memory = self.remember(n_slots)
         projected, _ = self._project(slots % self.n_cones, slots, points, memory, shrinkage)
         norms = np.linalg.norm(projected, axis=1)
         left = 1.0 - np.divide(shrinkage, norms, out=np.ones_like(norms), where=norms > shrinkage)
@@ -205,21 +229,50 @@ class Projector(ABC):
         ndarray of shape (n_slots,)
         """
         n_slots = len(vectors)
-        memory = self._remember(n_slots)
+        memory = self.remember(n_slots)
         bounds = np.linalg.norm(vectors, axis=1)
         bounds = np.minimum(bounds, np.linalg.norm(vectors + memory.shifts[:n_slots], axis=1))
-        waiting = np.flatnonzero(bounds > threshold)
-        waiting = waiting[np.argsort(-bounds[waiting], kind="stable")]
-        settled = np.empty(0)
-        batch = _BATCH if n_largest is not None else max(1, len(waiting))
-        while waiting.size:
-            slots, waiting = waiting[:batch], waiting[batch:]
+
+        def tighten(slots: IntArray, threshold: float) -> FloatArray:
             projected, _ = self._project(slots % self.n_cones, slots, vectors[slots], memory, threshold)
             memory.shifts[slots] = projected - vectors[slots]
-            bounds[slots] = np.linalg.norm(projected, axis=1)
-            if n_largest is not None:
-                settled = np.concatenate([settled, bounds[slots]])
-                if settled.size >= n_largest:
-                    threshold = max(threshold, float(np.partition(settled, -n_largest)[-n_largest]))
-                waiting = waiting[bounds[waiting] > threshold]
-        return np.asarray(bounds)
+            return np.asarray(np.linalg.norm(projected, axis=1))
+
+        return tightened(bounds, tighten, threshold, n_largest)
+
+
+def tightened(
+    bounds: FloatArray,
+    tighten: Callable[[IntArray, float], FloatArray],
+    threshold: float,
+    n_largest: int | None,
+) -> FloatArray:
+    """Replace bounds above a threshold by tight ones, the largest first.
+
+    Parameters
+    ----------
+    bounds : ndarray of shape (n_slots,)
+        Changed.
+    tighten : callable
+        Tight bounds for some slots; those at or below the threshold, which is its second argument, need not
+        be tight.
+    threshold, n_largest
+        As in `Projector.support`.
+
+    Returns
+    -------
+    ndarray of shape (n_slots,)
+    """
+    waiting = np.flatnonzero(bounds > threshold)
+    waiting = waiting[np.argsort(-bounds[waiting], kind="stable")]
+    settled = np.empty(0)
+    batch = _BATCH if n_largest is not None else max(1, len(waiting))
+    while waiting.size:
+        slots, waiting = waiting[:batch], waiting[batch:]
+        bounds[slots] = tighten(slots, threshold)
+        if n_largest is not None:
+            settled = np.concatenate([settled, bounds[slots]])
+            if settled.size >= n_largest:
+                threshold = max(threshold, float(np.partition(settled, -n_largest)[-n_largest]))
+            waiting = waiting[bounds[waiting] > threshold]
+    return bounds

@@ -3,7 +3,6 @@
 from typing import TYPE_CHECKING, Any
 
 from convexnn.ensembles._classifier import DropoutEnsembleClassifier
-from convexnn.ensembles._dropout_mlp import DropoutMLPClassifier, DropoutMLPRegressor
 from convexnn.ensembles._regressor import DropoutEnsembleRegressor
 from convexnn.ensembles.curve import SubModelCurve, submodel_curve
 
@@ -15,8 +14,6 @@ __all__ = [
     "ConvexStackingRegressor",
     "DropoutEnsembleClassifier",
     "DropoutEnsembleRegressor",
-    "DropoutMLPClassifier",
-    "DropoutMLPRegressor",
     "SubModelCurve",
     "submodel_curve",
 ]

@@ -4,13 +4,11 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from sklearn.base import ClassifierMixin, is_classifier
+from sklearn.base import ClassifierMixin
 
 from convexnn._typing import FloatArray, IntArray
-from convexnn.ensembles._base import BaseDropoutEnsemble
-from convexnn.ensembles._dropout_mlp import DropoutMLPClassifier
-from convexnn.ensembles.base_checks import check_base
-from convexnn.ensembles.base_training import is_frozen
+from convexnn.ensembles._base import DEFAULT_BASE, BaseDropoutEnsemble, checked_inputs
+from convexnn.ensembles.bases import is_frozen
 from convexnn.ensembles.weights import normalised, one_hot, shares
 from convexnn.labels import check_class_weights, check_several_classes, checked_labels, predicted_classes
 
@@ -20,8 +18,9 @@ __all__ = ["DropoutEnsembleClassifier"]
 class DropoutEnsembleClassifier(ClassifierMixin, BaseDropoutEnsemble):
     """Sub-models of a classifier by dropout, combined with weights from a convex program.
 
-    Dropout trains many sub-models that share weights, and predicts with an approximation of their mean. Here
-    `n_submodels` of them are drawn, and their weights minimise, with the class probabilities ``p_j``::
+    A network holds many sub-models that share weights, one for each set of hidden units that dropout keeps,
+    and dropout predicts with an approximation of their mean. Here `n_submodels` of them are drawn, and their
+    weights minimise, with the class probabilities ``p_j``::
 
         sum_i s_i |sum_j w_j p_j(x_i) - e_i|^2 + ridge |w|^2    over w >= 0 [and sum_j w_j = 1]
 
@@ -30,17 +29,17 @@ class DropoutEnsembleClassifier(ClassifierMixin, BaseDropoutEnsemble):
     Parameters
     ----------
     estimator : None, estimator or torch.nn.Module, default=None
-        The base. None: a `DropoutMLPClassifier` with this `dropout`. An estimator must have
-        `predict_proba`. A PyTorch module returns logits, shape (n_samples, n_classes), or one for two
-        classes; the k-th output belongs to the k-th of the sorted labels. Else as in
+        The base. None: scikit-learn's MLPClassifier with 200 hidden units, trained without dropout. An
+        estimator must have `predict_proba`. A PyTorch module returns logits, shape (n_samples, n_classes), or
+        one for two classes; the k-th output belongs to the k-th of the sorted labels. Else as in
         `DropoutEnsembleRegressor`.
     n_submodels, dropout, drop, ridge, sum_to_one, solver, tol, max_iter, time_limit, random_state, n_jobs, \
 verbose
         As in `DropoutEnsembleRegressor`.
     validation_fraction : float or None, default=0.2
-        Share of the distinct samples of each class that is set aside to choose the weights; every class keeps
-        one to train on. None: the weights are chosen on the samples that trained the base, and mostly
-        fit them too well.
+        Share of the distinct samples of each class that is set aside to choose the weights, by
+        scikit-learn's `train_test_split`; a class of one sample only trains. None: the weights are chosen on
+        the samples that trained the base, and mostly fit them too well.
 
     Attributes
     ----------
@@ -71,13 +70,12 @@ validation_indices_, n_iter_, n_features_in_, feature_names_in_
     classes_: NDArray[Any]
 
     def _default_base(self) -> Any:
-        return DropoutMLPClassifier(dropout=self.dropout)
+        from sklearn.neural_network import MLPClassifier
 
-    def _check_base(self, base: Any) -> None:
-        check_base(base, self.drop, "classifier", is_classifier)
+        return MLPClassifier(**DEFAULT_BASE)
 
     def _validated(self, X: ArrayLike, y: ArrayLike) -> tuple[NDArray[Any], FloatArray]:
-        inputs, y = self._checked(X, y=y)
+        inputs, y = checked_inputs(self, X, y=y)
         labels = checked_labels(y)
         frozen = is_frozen(self.estimator)
         self.classes_ = np.asarray(self.estimator.classes_) if frozen else np.unique(labels)
@@ -105,9 +103,6 @@ validation_indices_, n_iter_, n_features_in_, feature_names_in_
 
     def _wanted(self, targets: FloatArray) -> FloatArray:
         return one_hot(self._strata(targets), self._n_outputs)
-
-    def _n_classes(self) -> int | None:
-        return self._n_outputs
 
     def fit(
         self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None
@@ -191,4 +186,4 @@ validation_indices_, n_iter_, n_features_in_, feature_names_in_
         -------
         ndarray of shape (n_submodels, n_samples, n_classes)
         """
-        return self._predictions(self._inputs(X))
+        return self._predictions(X)

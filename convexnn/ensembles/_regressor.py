@@ -4,12 +4,11 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from sklearn.base import RegressorMixin, is_regressor
+from sklearn.base import RegressorMixin
 
 from convexnn._typing import FloatArray, IntArray
-from convexnn.ensembles._base import BaseDropoutEnsemble
-from convexnn.ensembles._dropout_mlp import DropoutMLPRegressor
-from convexnn.ensembles.base_checks import check_base
+from convexnn.ensembles._base import DEFAULT_BASE, BaseDropoutEnsemble, checked_inputs
+from convexnn.ensembles.bases import Fit, fit_base, fit_standardised
 
 __all__ = ["DropoutEnsembleRegressor"]
 
@@ -17,8 +16,9 @@ __all__ = ["DropoutEnsembleRegressor"]
 class DropoutEnsembleRegressor(RegressorMixin, BaseDropoutEnsemble):
     """Sub-models of a regressor by dropout, combined with weights from a convex program.
 
-    Dropout trains many sub-models that share weights, and predicts with an approximation of their mean. Here
-    `n_submodels` of them are drawn, and their weights minimise, with the predictions ``f_j``::
+    A network holds many sub-models that share weights, one for each set of hidden units that dropout keeps,
+    and dropout predicts with an approximation of their mean. Here `n_submodels` of them are drawn, and their
+    weights minimise, with the predictions ``f_j``::
 
         sum_i s_i |sum_j w_j f_j(x_i) - y_i|^2 + ridge |w|^2    over w >= 0 [and sum_j w_j = 1]
 
@@ -27,12 +27,13 @@ class DropoutEnsembleRegressor(RegressorMixin, BaseDropoutEnsemble):
     Parameters
     ----------
     estimator : None, estimator or torch.nn.Module, default=None
-        The base. None: a `DropoutMLPRegressor` with this `dropout`. An estimator in scikit-learn's manner:
-        see `drop`; a `sklearn.frozen.FrozenEstimator` is taken as fitted. A PyTorch module with dropout
-        layers: it is taken as trained, and each sub-model is one mask of each dropout layer with the
-        layer's own ``p`` (`dropout` does not matter); the module is not copied, runs in evaluation mode, and
-        gives outputs of shape (n_samples,) or (n_samples, n_outputs). What is frozen or a module is not
-        trained here: all samples given to `fit` choose the weights, so give it samples not seen before.
+        The base. None: scikit-learn's MLPRegressor with 200 hidden units, trained without dropout on
+        targets of mean 0 and standard deviation 1. An estimator in scikit-learn's manner: see `drop`; a
+        `sklearn.frozen.FrozenEstimator` is taken as fitted. A PyTorch module with dropout layers: it is taken
+        as trained (with dropout, if that is wanted), and each sub-model is one mask of each dropout layer
+        with the layer's own ``p`` (`dropout` does not matter); the module is not copied, runs in evaluation
+        mode, and gives outputs of shape (n_samples,) or (n_samples, n_outputs). What is frozen or a module is
+        not trained here: all samples given to `fit` choose the weights, so give it samples not seen before.
     n_submodels : int, default=50
         Number of sub-models, the columns of the program.
     dropout : float, default=0.5
@@ -45,24 +46,24 @@ class DropoutEnsembleRegressor(RegressorMixin, BaseDropoutEnsemble):
         one input is kept. Centre the inputs, so that zero means little. "auto": "hidden" where the fitted
         base has readable layers, else "inputs".
     validation_fraction : float or None, default=0.2
-        Share of the distinct samples that is set aside to choose the weights. None: the weights are chosen on
-        the samples that trained the base, and mostly fit them too well.
+        Share of the distinct samples that is set aside to choose the weights, by scikit-learn's
+        `train_test_split`. None: the weights are chosen on the samples that trained the base, and mostly fit
+        them too well.
     ridge : float, default=0.0
         Penalty of ``|w|^2``, ``>= 0``. As the sum over samples is no mean, scale it with their number.
     sum_to_one : bool, default=False
         Whether the weights shall sum to one.
-    solver : {"auto", "nnls", "osqp", "clarabel", "cvxpy"} or str, default="auto"
-        Solver of the program; "cvxpy:NAME" for a solver of CVXPY's. "auto" is nnls, and Clarabel where that
-        stops early.
+    solver : {"auto", "nnls"}, default="auto"
+        Solver of the program, see `convexnn_solvers.solve_nonnegative`.
     tol : float, default=1e-8
-        Wanted optimality residual of the weights, for every solver; see
-        `convexnn_solvers.NonnegativeResult`.
+        Wanted optimality residual of the weights; see `convexnn_solvers.NonnegativeResult`.
     max_iter : int, default=None
         Iteration limit of the solver; None leaves its own.
     time_limit : float, default=None
-        Seconds for the training of the base, as far as it can be told (estimators with a parameter of this
-        name), of further sub-models, and for the solver, which gets at least a tenth of it. None means no
-        limit.
+        Seconds, of which a tenth is kept for the weights; None means no limit. Estimators with a parameter of
+        this name are told; scikit-learn's networks (trained by Adam, without early stopping) end within a
+        pass over the data; no further sub-models are trained after it. One sub-model is always trained, and
+        weights are always chosen.
     random_state : int, RandomState, Generator or None, default=None
         For the split, the masks, and random states of the base that are None.
     n_jobs : int, default=None
@@ -77,7 +78,8 @@ class DropoutEnsembleRegressor(RegressorMixin, BaseDropoutEnsemble):
     submodels_ : object
         The sub-models: ``len(submodels_)`` and ``submodels_.outputs(X)``.
     estimator_ : object
-        The fitted base, or the module; None where every sub-model was trained anew.
+        The fitted base, or the module; None where every sub-model was trained anew. A default base predicts
+        in the units of y; its losses and `alpha` are those of the standardised targets.
     objective_ : float
         The minimum.
     uniform_objective_ : float
@@ -113,13 +115,15 @@ class DropoutEnsembleRegressor(RegressorMixin, BaseDropoutEnsemble):
     """
 
     def _default_base(self) -> Any:
-        return DropoutMLPRegressor(dropout=self.dropout)
+        from sklearn.neural_network import MLPRegressor
 
-    def _check_base(self, base: Any) -> None:
-        check_base(base, self.drop, "regressor", is_regressor)
+        return MLPRegressor(**DEFAULT_BASE)
+
+    def _fitting(self) -> Fit:
+        return fit_standardised if self.estimator is None else fit_base
 
     def _validated(self, X: ArrayLike, y: ArrayLike) -> tuple[NDArray[Any], FloatArray]:
-        inputs, y = self._checked(X, y=y, multi_output=True, y_numeric=True)
+        inputs, y = checked_inputs(self, X, y=y, multi_output=True, y_numeric=True)
         targets = np.asarray(y, dtype=np.float64)
         self._single_output = targets.ndim == 1
         targets = targets.reshape(len(targets), -1)
@@ -197,7 +201,7 @@ class DropoutEnsembleRegressor(RegressorMixin, BaseDropoutEnsemble):
         -------
         ndarray of shape (n_submodels, n_samples) or (n_submodels, n_samples, n_outputs)
         """
-        predictions = self._predictions(self._inputs(X))
+        predictions = self._predictions(X)
         return predictions[:, :, 0] if self._single_output else predictions
 
     def __sklearn_tags__(self) -> Any:

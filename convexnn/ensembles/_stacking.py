@@ -7,6 +7,7 @@ from sklearn.ensemble import StackingClassifier, StackingRegressor
 from sklearn.utils import assert_all_finite
 
 from convexnn._typing import FloatArray
+from convexnn.ensembles.bases import interrupts_raised
 from convexnn.ensembles.combination import ConvexCombinationClassifier, ConvexCombinationRegressor
 from convexnn_solvers import NonnegativeResult
 
@@ -80,10 +81,10 @@ class ConvexStackingRegressor(_ConvexStacking, StackingRegressor):
         Penalty of ``|w|^2``, ``>= 0``. As the sum over samples is no mean, scale it with their number.
     sum_to_one : bool, default=False
         Whether the weights shall sum to one.
-    solver : {"auto", "nnls", "osqp", "clarabel", "cvxpy"} or str, default="auto"
-        Solver of the program; "cvxpy:NAME" for a solver of CVXPY's.
+    solver : {"auto", "nnls"}, default="auto"
+        Solver of the program, see `convexnn_solvers.solve_nonnegative`.
     tol : float, default=1e-8
-        Wanted optimality residual of the weights, for every solver.
+        Wanted optimality residual of the weights.
     n_jobs : int, default=None
         Number of estimators fitted at the same time.
     verbose : int, default=0
@@ -139,13 +140,16 @@ class ConvexStackingRegressor(_ConvexStacking, StackingRegressor):
         ------
         ValueError, TypeError
             For input or parameters that have no meaning.
+        KeyboardInterrupt
+            On Ctrl-C, also where an estimator would end its own fit by it.
 
         Warns
         -----
         ConvergenceWarning
             If the optimality residual of the weights is above `tol`.
         """
-        super().fit(X, y, **fit_params)
+        with interrupts_raised():
+            super().fit(X, y, **fit_params)
         self._set_fitted()
         return self
 
@@ -220,6 +224,8 @@ class ConvexStackingClassifier(_ConvexStacking, StackingClassifier):
         ------
         ValueError, TypeError
             For input or parameters that have no meaning, an estimator without `predict_proba` among them.
+        KeyboardInterrupt
+            On Ctrl-C, also where an estimator would end its own fit by it.
 
         Warns
         -----
@@ -227,6 +233,7 @@ class ConvexStackingClassifier(_ConvexStacking, StackingClassifier):
             If the optimality residual of the weights is above `tol`.
         """
         assert_all_finite(y, input_name="y")
-        super().fit(X, y, **fit_params)
+        with interrupts_raised():
+            super().fit(X, y, **fit_params)
         self._set_fitted()
         return self

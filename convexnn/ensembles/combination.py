@@ -3,26 +3,24 @@
 Final estimators for stacking, `ConvexStackingRegressor` and `ConvexStackingClassifier` among others.
 """
 
-import warnings
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
-from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from convexnn._typing import FloatArray
 from convexnn.ensembles.weights import (
     CombinationSettings,
+    choose_weights,
     combination_program,
-    complaint_of,
     normalised,
     one_hot,
     shares,
 )
 from convexnn.labels import check_several_classes, checked_labels, predicted_classes
-from convexnn.programs.samples import check_sample_weight
+from convexnn.problem import check_sample_weight
 from convexnn_solvers import NonnegativeResult
 
 __all__ = ["ConvexCombinationClassifier", "ConvexCombinationRegressor"]
@@ -50,14 +48,7 @@ class _BaseCombination(BaseEstimator):
         """Find the weights of predictions (m, n, K) for targets (n, K)."""
         weight = check_sample_weight(sample_weight, len(targets))
         settings = CombinationSettings.of(self)
-        program = combination_program(predictions, targets, weight, settings)
-        self.result_ = settings.solve(program)
-        self.weights_ = self.result_.weights
-        self.objective_ = self.result_.objective
-        self.uniform_objective_ = program.objective(program.uniform())
-        complaint = complaint_of(self.result_, self.tol)
-        if complaint:
-            warnings.warn(complaint, ConvergenceWarning, stacklevel=3)
+        choose_weights(self, combination_program(predictions, targets, weight, settings), settings)
 
 
 class ConvexCombinationRegressor(RegressorMixin, _BaseCombination):

@@ -11,17 +11,18 @@ from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin, is_clas
 from sklearn.utils.validation import check_is_fitted
 
 from convexnn._typing import FloatArray, IntArray
-from convexnn.ensembles._base import BaseDropoutEnsemble
+from convexnn.ensembles._base import BaseDropoutEnsemble, checked_inputs
 from convexnn.ensembles.submodels import model_outputs
 from convexnn.ensembles.torch_modules import TorchSubModels
 from convexnn.ensembles.weights import CombinationSettings, normalised, shares
-from convexnn_solvers import solve_nonnegative_path
+from convexnn_solvers import Status, solve_nonnegative_path
 
 __all__ = ["SubModelCurve", "submodel_curve"]
 
 Scorer: TypeAlias = Callable[..., float]
 
 _DEFAULT_SIZES = 20
+"""At most, so that a curve of many sub-models is no work to speak of."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -128,7 +129,7 @@ class _Judge:
         if is_classifier(self.ensemble):
             predicted: Any = _PredictedProbabilities(normalised(outputs), self.ensemble.classes_)
         else:
-            predicted = _PredictedTargets(self.ensemble._labels(outputs))
+            predicted = _PredictedTargets(outputs[:, 0] if self.y.ndim == 1 else outputs)
         return float(self.scorer(predicted, self.X, self.y))
 
 
@@ -169,6 +170,8 @@ def submodel_curve(
         If a size is out of range, or `scoring` is no scorer.
     NotFittedError
         If the ensemble is not fitted.
+    KeyboardInterrupt
+        On Ctrl-C.
 
     Examples
     --------
@@ -184,9 +187,11 @@ def submodel_curve(
     check_is_fitted(ensemble)
     checked = _checked_sizes(sizes, len(ensemble.submodels_))
     name, scorer = _scorer(scoring, is_classifier(ensemble))
-    judge = _Judge(ensemble, ensemble._inputs(X), np.asarray(y), scorer)
+    judge = _Judge(ensemble, checked_inputs(ensemble, X, reset=False), np.asarray(y), scorer)
     programs = [ensemble.program_.leading(k) for k in checked.tolist()]
     results = solve_nonnegative_path(programs, **replace(CombinationSettings.of(ensemble), verbose=0).options)
+    if any(result.status is Status.INTERRUPTED for result in results):
+        raise KeyboardInterrupt
     uniform, optimised = _scores(judge, [result.weights for result in results])
     return SubModelCurve(
         sizes=checked,
@@ -233,10 +238,10 @@ def _scores(judge: _Judge, weights: list[FloatArray]) -> tuple[FloatArray, Float
     padded = np.zeros((len(sizes), sizes.max()))
     for row, values in zip(padded, weights, strict=True):
         row[: len(values)] = shares(values) if is_classifier(judge.ensemble) else values
-    shape = (len(judge.X), judge.ensemble._n_outputs)
-    total, combined = np.zeros(shape), np.zeros((len(sizes), *shape))
-    uniform = np.empty(len(sizes))
+    uniform, total, combined = np.empty(len(sizes)), np.zeros(()), np.zeros(())
     for j, outputs in enumerate(judge.ensemble.submodels_.outputs(judge.X, np.arange(sizes.max()))):
+        if j == 0:
+            total, combined = np.zeros(outputs.shape), np.zeros((len(sizes), *outputs.shape))
         total += outputs
         for row in np.flatnonzero(padded[:, j]):
             combined[row] += padded[row, j] * outputs

@@ -3,8 +3,6 @@
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, fields
-from itertools import pairwise
-from numbers import Integral
 from typing import Any, Literal, TypeAlias
 
 import numpy as np
@@ -12,24 +10,22 @@ from numpy.typing import ArrayLike
 from scipy.special import expit
 from sklearn.base import is_classifier
 from sklearn.frozen import FrozenEstimator
-from sklearn.utils import check_array, check_scalar, gen_batches
+from sklearn.utils import check_array, gen_batches
 from sklearn.utils.validation import check_is_fitted
 
+from convexnn._parameters import checked_count, checked_rate
 from convexnn._typing import BoolArray, FloatMatrix, IntArray
 from convexnn.activations import Activation
-from convexnn.ensembles.dropout_training import check_rate
+from convexnn.ensembles.submodels import MOST_BYTES, draw_masks
 from convexnn.labels import class_probabilities
 from convexnn.networks import TwoLayerNetwork
 
-__all__ = ["DenseSubModels", "is_dense"]
+__all__ = ["DenseSubModels", "is_dense", "is_sklearn_mlp"]
 
 Link: TypeAlias = Literal["identity", "exp", "probabilities"]
-Units: TypeAlias = IntArray | slice
 
-_ALL = slice(None)
-
-_MOST_BYTES = 2**28
-_WIDEST_STACK = 512
+_WIDEST_PRODUCT = 512
+"""Most columns, sub-models times outputs, of one matrix product: enough for its full speed."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,48 +43,30 @@ class _DenseLayers:
         """Number of units of each hidden layer."""
         return [len(bias) for bias in self.intercepts[:-1]]
 
-    def layer(
-        self,
-        index: int,
-        inputs: FloatMatrix,
-        rows: Units = _ALL,
-        columns: Units = _ALL,
-        scale: float = 1.0,
-    ) -> FloatMatrix:
-        """Return some units (`columns`) of a layer from `scale` times the units (`rows`) given below it."""
-        values: Any = inputs @ _selected(self.coefs[index], rows, columns, scale)
-        values += self.intercepts[index][columns]
-        if index == len(self.coefs) - 1:
-            return np.asarray(values)
-        if isinstance(self.activation, str):
-            return _apply(self.activation, values)
-        gate: Any = None
-        if self.gates is not None:
-            gate = inputs @ _selected(self.gates[:-1], rows, columns, scale) + self.gates[-1][columns]
-        return np.asarray(self.activation(values, gate))
+    def first(self, X: FloatMatrix) -> FloatMatrix:
+        """Return the units of the first hidden layer, (n_samples, n_units)."""
+        values: Any = X @ self.coefs[0]
+        values += self.intercepts[0]
+        gate: Any = None if self.gates is None else X @ self.gates[:-1] + self.gates[-1]
+        return self.activated(values, gate)
+
+    def activated(self, values: Any, gate: Any = None) -> FloatMatrix:
+        """Apply the activation; may overwrite the values."""
+        if isinstance(self.activation, Activation):
+            values = self.activation(values, gate)
+        elif self.activation == "relu":
+            np.maximum(values, 0, out=values)
+        elif self.activation == "tanh":
+            np.tanh(values, out=values)
+        elif self.activation == "logistic":
+            expit(values, out=values)
+        return np.asarray(values)
 
     def linked(self, outputs: FloatMatrix) -> FloatMatrix:
         """Return raw outputs as predictions or class probabilities; may overwrite them."""
         if self.link == "probabilities":
             return class_probabilities(outputs)
         return np.exp(outputs, out=outputs) if self.link == "exp" else outputs
-
-
-def _selected(weights: FloatMatrix, rows: Units, columns: Units, scale: float) -> FloatMatrix:
-    """Return a part of a matrix, times `scale`."""
-    part = weights[rows][:, columns]
-    return part if scale == 1 else part * scale
-
-
-def _apply(activation: str, values: FloatMatrix) -> FloatMatrix:
-    """Apply an activation of scikit-learn's networks in place."""
-    if activation == "relu":
-        return np.maximum(values, 0, out=values)
-    if activation == "tanh":
-        return np.tanh(values, out=values)
-    if activation == "logistic":
-        return np.asarray(expit(values, out=values))
-    return values
 
 
 def _unfrozen(estimator: Any) -> Any:
@@ -98,7 +76,7 @@ def _unfrozen(estimator: Any) -> Any:
     return estimator
 
 
-def _is_sklearn_mlp(estimator: Any) -> bool:
+def is_sklearn_mlp(estimator: Any) -> bool:
     """Whether an estimator is one of scikit-learn's networks, without importing them where none exists."""
     module = sys.modules.get("sklearn.neural_network")
     return module is not None and isinstance(estimator, module.MLPClassifier | module.MLPRegressor)
@@ -119,7 +97,7 @@ def is_dense(estimator: Any) -> bool:
         holds one of these.
     """
     estimator = _unfrozen(estimator)
-    if _is_sklearn_mlp(estimator):
+    if is_sklearn_mlp(estimator):
         return hasattr(estimator, "coefs_") and len(estimator.coefs_) > 1
     return isinstance(getattr(estimator, "network_", None), TwoLayerNetwork)
 
@@ -128,7 +106,7 @@ def _read_layers(estimator: Any) -> _DenseLayers:
     """Copy the weights of a fitted estimator; raise ValueError where it has none to read."""
     estimator = _unfrozen(estimator)
     name = type(estimator).__name__
-    if _is_sklearn_mlp(estimator):
+    if is_sklearn_mlp(estimator):
         check_is_fitted(estimator)
     if not is_dense(estimator):
         raise ValueError(
@@ -168,8 +146,8 @@ class DenseSubModels:
     """Sub-models of one dense network: each keeps a random subset of the hidden units.
 
     What is kept is scaled by ``1 / (1 - dropout)``, as in training by inverted dropout, so that the mean of
-    many sub-models is near the whole network. Output units are all kept. The weights are a copy, so that the
-    sub-models stay what they are when the estimator is fitted again.
+    many sub-models is near the whole network. Inputs and output units are all kept. The weights are a copy,
+    so that the sub-models stay what they are when the estimator is fitted again.
 
     Attributes
     ----------
@@ -179,10 +157,6 @@ class DenseSubModels:
         For each hidden layer, the units that each sub-model keeps: at least one of each layer.
     dropout : float
         Share of the hidden units that is dropped, in expectation.
-    input_mask : ndarray of shape (n_submodels, n_features), bool, or None
-        The inputs that each sub-model sees, at least one; None means all.
-    input_dropout : float
-        Share of the inputs that is dropped, in expectation.
 
     References
     ----------
@@ -193,14 +167,11 @@ class DenseSubModels:
     layers: _DenseLayers
     masks: list[BoolArray]
     dropout: float
-    input_mask: BoolArray | None = None
-    input_dropout: float = 0.0
 
     def __post_init__(self) -> None:
         """Make weights and masks read-only."""
-        for array in (*self.layers.coefs, *self.layers.intercepts, *self.masks, self.input_mask):
-            if array is not None:
-                array.flags.writeable = False
+        for array in (*self.layers.coefs, *self.layers.intercepts, *self.masks):
+            array.flags.writeable = False
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Rebuild through the constructor, so that copies and unpickled sub-models are read-only too."""
@@ -208,13 +179,7 @@ class DenseSubModels:
 
     @classmethod
     def draw(
-        cls,
-        estimator: Any,
-        n_submodels: int,
-        dropout: float,
-        rng: np.random.Generator,
-        *,
-        input_dropout: float = 0.0,
+        cls, estimator: Any, n_submodels: int, dropout: float, rng: np.random.Generator
     ) -> "DenseSubModels":
         """Draw sub-models of a fitted estimator.
 
@@ -227,9 +192,6 @@ class DenseSubModels:
         dropout : float
             Probability of dropping a hidden unit, in [0, 1). Zero gives copies of the whole network.
         rng : Generator
-        input_dropout : float
-            Probability of dropping an input, in [0, 1). With any the first layer is computed for each
-            sub-model anew. Gates of a gated network see the same inputs as its units.
 
         Returns
         -------
@@ -243,14 +205,9 @@ class DenseSubModels:
         NotFittedError
             If it is a scikit-learn network that is not fitted.
         """
-        check_scalar(n_submodels, "n_submodels", Integral, min_val=1)
-        check_rate("dropout", dropout)
-        check_rate("input_dropout", input_dropout)
+        m, rate = checked_count("n_submodels", n_submodels), checked_rate("dropout", dropout)
         layers = _read_layers(estimator)
-        masks = [_draw_mask((int(n_submodels), units), dropout, rng) for units in layers.hidden_units]
-        shape = (int(n_submodels), len(layers.coefs[0]))
-        input_mask = _draw_mask(shape, input_dropout, rng) if input_dropout else None
-        return cls(layers, masks, float(dropout), input_mask, float(input_dropout))
+        return cls(layers, [draw_masks((m, units), rate, rng) for units in layers.hidden_units], rate)
 
     def __len__(self) -> int:
         """Return the number of sub-models."""
@@ -299,70 +256,43 @@ class DenseSubModels:
         coefs = self.layers.coefs
         widest = max(1, *(weights.shape[1] for weights in coefs))
         dtype = np.result_type(X, coefs[0])
-        blocks = list(gen_batches(len(X), max(1, _MOST_BYTES // (widest * dtype.itemsize))))
+        blocks = list(gen_batches(len(X), max(1, MOST_BYTES // (widest * dtype.itemsize))))
         n_outputs = coefs[-1].shape[1]
-        group = max(1, min(_WIDEST_STACK // n_outputs, _MOST_BYTES // (len(X) * n_outputs * dtype.itemsize)))
-
-        def first_layer(block: slice) -> FloatMatrix:
-            return self.layers.layer(0, X[block])
-
-        shared = self.input_mask is None
-        whole = first_layer(blocks[0]) if shared and len(blocks) == 1 else None
+        group = max(1, min(_WIDEST_PRODUCT // n_outputs, MOST_BYTES // (len(X) * n_outputs * dtype.itemsize)))
+        whole = self.layers.first(X) if len(blocks) == 1 else None
         for first in range(0, len(indices), group):
             members = indices[first : first + group]
             results = np.empty((len(members), len(X), n_outputs), dtype)
             for block in blocks:
-                if shared:
-                    units = first_layer(block) if whole is None else whole
-                    self._on_first_layer(units, members, results[:, block])
-                else:
-                    self._on_inputs(X[block], members, results[:, block])
+                units = self.layers.first(X[block]) if whole is None else whole
+                results[:, block] = self._from_first_layer(units, members)
             for outputs in results:
                 yield self.layers.linked(outputs)
 
-    def _on_first_layer(self, first: FloatMatrix, members: IntArray, out: FloatMatrix) -> None:
-        """Fill `out` with raw outputs, from the first layer of the whole network."""
+    def _from_first_layer(self, units: FloatMatrix, members: IntArray) -> Any:
+        """Return raw outputs (members, n_samples, K) from the first layer of the whole network."""
         if len(self.masks) == 1:
-            out[:] = self._stacked(first, members)
-            return
-        for result, j in zip(out, members, strict=True):
-            kept = np.flatnonzero(self.masks[0][j])
-            result[:] = self._upwards(j, first.take(kept, axis=1), kept)
+            return self._by_one_product(units, members)
+        return [self._layer_by_layer(units, j) for j in members]
 
-    def _on_inputs(self, X: FloatMatrix, members: IntArray, out: FloatMatrix) -> None:
-        """Fill `out` with raw outputs of sub-models that see different inputs."""
-        if self.input_mask is None:
-            raise RuntimeError("All sub-models see the same inputs.")
-        scale = 1 / (1 - self.input_dropout)
-        for result, j in zip(out, members, strict=True):
-            inputs, units = np.flatnonzero(self.input_mask[j]), np.flatnonzero(self.masks[0][j])
-            first = self.layers.layer(0, X.take(inputs, axis=1), inputs, units, scale)
-            result[:] = self._upwards(j, first, units)
-
-    def _upwards(self, j: int, units: FloatMatrix, kept: IntArray) -> FloatMatrix:
-        """Return raw outputs of sub-model j from its units `kept` of the first hidden layer."""
-        kept_above = [np.flatnonzero(mask[j]) for mask in self.masks[1:]]
-        selections: list[Units] = [kept, *kept_above, _ALL]
-        scale = 1 / (1 - self.dropout)
-        for index, (rows, columns) in enumerate(pairwise(selections), start=1):
-            units = self.layers.layer(index, units, rows, columns, scale)
+    def _layer_by_layer(self, units: FloatMatrix, j: int) -> FloatMatrix:
+        """Return raw outputs of sub-model j, computing the units only that it keeps."""
+        kept = [np.flatnonzero(mask[j]) for mask in self.masks]
+        kept.append(np.arange(self.layers.coefs[-1].shape[1]))
+        units = units.take(kept[0], axis=1)
+        for layer in range(1, len(kept)):
+            weights = self.layers.coefs[layer][kept[layer - 1]][:, kept[layer]]
+            units = units @ (weights / (1 - self.dropout)) + self.layers.intercepts[layer][kept[layer]]
+            if layer < len(self.masks):
+                units = self.layers.activated(units)
         return units
 
-    def _stacked(self, first: FloatMatrix, members: IntArray) -> FloatMatrix:
-        """Return raw outputs with one hidden layer, shape (members, samples, K), by one matrix product."""
+    def _by_one_product(self, units: FloatMatrix, members: IntArray) -> FloatMatrix:
+        """Return raw outputs of networks with one hidden layer."""
         weights, bias = self.layers.coefs[1], self.layers.intercepts[1]
         masks = self.masks[0][members].T / (1 - self.dropout)
         stack = masks.astype(weights.dtype)[:, :, None] * weights[:, None, :]
-        products: FloatMatrix = first @ stack.reshape(len(weights), len(members) * len(bias))
-        products = products.reshape(len(first), len(members), len(bias))
+        products: FloatMatrix = units @ stack.reshape(len(weights), len(members) * len(bias))
+        products = products.reshape(len(units), len(members), len(bias))
         products += bias
         return products.transpose(1, 0, 2)
-
-
-def _draw_mask(shape: tuple[int, int], dropout: float, rng: np.random.Generator) -> BoolArray:
-    """Keep each entry with probability ``1 - dropout``; rows that keep none get one entry at random."""
-    mask: BoolArray = rng.random(shape) >= dropout
-    empty = np.flatnonzero(~mask.any(axis=1))
-    if shape[1]:
-        mask[empty, rng.integers(shape[1], size=len(empty))] = True
-    return mask

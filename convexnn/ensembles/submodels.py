@@ -1,8 +1,8 @@
-"""What all kinds of sub-models have in common, and their predictions as one least-squares program."""
+"""What all kinds of sub-models have in common, and those that see only some of the features."""
 
 import warnings
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 import numpy as np
@@ -10,13 +10,23 @@ from numpy.typing import ArrayLike, NDArray
 from sklearn.base import is_classifier
 from sklearn.utils import gen_batches
 
-from convexnn._typing import FloatArray, FloatMatrix
+from convexnn._typing import BoolArray, FloatArray, FloatMatrix
 from convexnn.ensembles.weights import CombinationSettings, combination_program
 from convexnn_solvers import NonnegativeProgram
 
-__all__ = ["SubModels", "model_outputs", "reduced_program"]
+__all__ = [
+    "MOST_BYTES",
+    "FeatureMaskSubModels",
+    "SubModels",
+    "draw_masks",
+    "masked",
+    "model_outputs",
+    "reduced_program",
+    "stacked_outputs",
+]
 
-_MOST_BYTES = 2**28
+MOST_BYTES = 2**28
+"""Memory of one array of predictions or hidden units, 256 MB; beyond it samples are taken in blocks."""
 
 
 class SubModels(Protocol):
@@ -32,6 +42,49 @@ class SubModels(Protocol):
         Regression outputs, or the probabilities of all K classes, also for two.
         """
         ...
+
+
+def draw_masks(shape: tuple[int, int], dropout: float, rng: np.random.Generator) -> BoolArray:
+    """Return one mask a row that drops each entry with probability `dropout`, but never all of them.
+
+    The first masks do not depend on how many follow.
+    """
+    drawn = rng.random(shape)
+    kept: BoolArray = drawn >= dropout
+    if kept.size:
+        kept[np.arange(shape[0]), drawn.argmax(axis=1)] = True
+    return kept
+
+
+@dataclass(frozen=True, eq=False)
+class FeatureMaskSubModels:
+    """Fitted estimators, each with the features that it sees; the others are zero, as dropout sets them.
+
+    Attributes
+    ----------
+    models : tuple of estimators
+        Fitted on inputs that are masked alike; all the same one where it was not fitted anew.
+    masks : ndarray of shape (n_submodels, n_features), bool
+        True where a feature is seen, at least once in each row. What is seen is not scaled up.
+    """
+
+    models: tuple[Any, ...]
+    masks: BoolArray
+
+    def __len__(self) -> int:
+        """Return the number of sub-models."""
+        return len(self.models)
+
+    def outputs(self, X: NDArray[Any], which: ArrayLike | None = None) -> Iterator[FloatArray]:
+        """Yield the predictions of one sub-model after another; see `SubModels`."""
+        indices = range(len(self)) if which is None else np.asarray(which, dtype=np.intp).tolist()
+        for j in indices:
+            yield model_outputs(self.models[j], masked(X, self.masks[j]))
+
+
+def masked(X: NDArray[Any], mask: BoolArray) -> NDArray[Any]:
+    """Return a copy of inputs (n_samples, n_features) with the features outside the mask set to zero."""
+    return np.where(mask, X, X.dtype.type(0))
 
 
 def model_outputs(model: Any, X: NDArray[Any]) -> FloatArray:
@@ -87,10 +140,10 @@ def reduced_program(
     ValueError
         If a sub-model predicts NaN or infinity, or not K numbers for a sample.
     """
-    size = max(1, _MOST_BYTES // (8 * len(submodels) * targets.shape[1]))
+    size = max(1, MOST_BYTES // (8 * len(submodels) * targets.shape[1]))
     blocks = [
         combination_program(
-            _predictions(submodels, X[rows], targets.shape[1]), targets[rows], weight[rows], settings
+            stacked_outputs(submodels, X[rows], targets.shape[1]), targets[rows], weight[rows], settings
         ).reduced()
         for rows in gen_batches(len(X), size)
     ]
@@ -100,8 +153,8 @@ def reduced_program(
     return replace(blocks[0], matrix=matrix, targets=np.hstack([block.targets for block in blocks])).reduced()
 
 
-def _predictions(submodels: SubModels, X: NDArray[Any], n_outputs: int) -> FloatArray:
-    """Return the predictions of all sub-models, shape (n_submodels, n_samples, K)."""
+def stacked_outputs(submodels: SubModels, X: NDArray[Any], n_outputs: int) -> FloatArray:
+    """Return the predictions of all sub-models, shape (n_submodels, n_samples, K); errors as above."""
     predictions = np.empty((len(submodels), len(X), n_outputs))
     for j, outputs in enumerate(submodels.outputs(X)):
         if outputs.shape != (len(X), n_outputs):

@@ -17,19 +17,14 @@ from sklearn.utils import gen_batches
 from convexnn._typing import FloatArray
 from convexnn.labels import class_probabilities
 
-__all__ = ["TorchSubModels", "draw_seeds", "is_torch_module"]
+__all__ = ["TorchSubModels", "draw_seeds"]
 
 _BATCH_SIZE = 1024
 _BATCH_BYTES = 2**24
+"""Samples that a module sees at a time, and their bytes: 16 MB of images leave room for their activations."""
 
 _SELU_FLOOR = -1.7580993408473766
 """Value of SELU at minus infinity, to which `torch.nn.AlphaDropout` sets what it drops."""
-
-
-def is_torch_module(estimator: Any) -> bool:
-    """Whether this is a ``torch.nn.Module``; does not import torch."""
-    torch = sys.modules.get("torch")
-    return torch is not None and isinstance(estimator, torch.nn.Module)
 
 
 @dataclass(frozen=True, eq=False)

@@ -1,18 +1,21 @@
 """The least-squares program of a convex combination's weights, and what is done with its solution."""
 
+import warnings
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
+from sklearn.exceptions import ConvergenceWarning
 
+from convexnn._parameters import checked_flag
 from convexnn._typing import FloatArray
 from convexnn_solvers import NonnegativeProgram, NonnegativeResult, solve_nonnegative
 
 __all__ = [
     "CombinationSettings",
+    "choose_weights",
     "combination_program",
-    "complaint_of",
     "normalised",
     "one_hot",
     "shares",
@@ -37,20 +40,15 @@ class CombinationSettings:
     solver: str
     tol: float
     max_iter: int | None = None
-    time_limit: float | None = None
     verbose: int = 0
 
     @classmethod
     def of(cls, estimator: _HasSettings) -> "CombinationSettings":
         """Read the settings from an estimator's parameters."""
-        limits = {
-            name: getattr(estimator, name)
-            for name in ("max_iter", "time_limit", "verbose")
-            if hasattr(estimator, name)
-        }
-        if not isinstance(estimator.sum_to_one, bool | np.bool_):
-            raise TypeError(f"sum_to_one must be True or False. Got {estimator.sum_to_one!r} instead.")
-        return cls(estimator.ridge, estimator.sum_to_one, estimator.solver, estimator.tol, **limits)
+        names = ("max_iter", "verbose")
+        limits = {name: getattr(estimator, name) for name in names if hasattr(estimator, name)}
+        sum_to_one = checked_flag("sum_to_one", estimator.sum_to_one)
+        return cls(estimator.ridge, sum_to_one, estimator.solver, estimator.tol, **limits)
 
     def check(self) -> None:
         """Raise for a wrong solver or option now, and not after the training of many sub-models."""
@@ -64,8 +62,6 @@ class CombinationSettings:
             "solver": self.solver,
             "tol": self.tol,
             "max_iter": self.max_iter,
-            # SciPy's solver takes no limit; on a reduced program it is done before one would matter.
-            "time_limit": None if self.solver == "nnls" else self.time_limit,
             "verbose": self.verbose,
         }
 
@@ -99,18 +95,30 @@ def combination_program(
         targets.ravel(),
         np.repeat(weight, n_outputs),
         ridge=settings.ridge,
-        sum_to_one=bool(settings.sum_to_one),
+        sum_to_one=settings.sum_to_one,
     )
 
 
-def complaint_of(result: NonnegativeResult, tol: float) -> str:
-    """Say that weights are not optimal to the tolerance, and what to try; empty if they are."""
-    if result.converged:
-        return ""
-    return (
-        f"The optimality residual of the weights is {result.optimality:.2g}, above tol={tol:.2g} "
-        f"({result.status.name}). {result.status.value} [{result.message}]"
-    )
+def choose_weights(estimator: Any, program: NonnegativeProgram, settings: CombinationSettings) -> None:
+    """Solve for the weights and set the attributes of a fitted estimator that come from them.
+
+    Warns
+    -----
+    ConvergenceWarning
+        If they are not optimal to the tolerance.
+    """
+    result = settings.solve(program)
+    estimator.result_ = result
+    estimator.weights_ = result.weights
+    estimator.objective_ = result.objective
+    estimator.uniform_objective_ = program.objective(program.uniform())
+    if not result.converged:
+        warnings.warn(
+            f"The optimality residual of the weights is {result.optimality:.2g}, above "
+            f"tol={settings.tol:.2g} ({result.status.name}). {result.status.value} [{result.message}]",
+            ConvergenceWarning,
+            stacklevel=4,
+        )
 
 
 def one_hot(indices: NDArray[np.intp], n_classes: int) -> FloatArray:

@@ -5,24 +5,24 @@ from abc import ABC, abstractmethod
 from typing import Any, ClassVar
 
 import numpy as np
+from joblib import effective_n_jobs
 from numpy.typing import ArrayLike, NDArray
 from sklearn.base import BaseEstimator
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils.validation import check_is_fitted, validate_data
 
+from convexnn._interruption import runs_among_others
 from convexnn._parameters import checked_nonnegative
 from convexnn._typing import FloatArray, HiddenBias, RandomState
 from convexnn.activations import Activation, get_activation
-from convexnn.columns import SolverSettings, TrainedNetwork, train
 from convexnn.losses import Loss
-from convexnn.networks import Network, TwoLayerNetwork
+from convexnn.networks import Network
 from convexnn.patterns import PatternSet
-from convexnn.programs import check_bias
+from convexnn.problem import NetworkKind, Problem, TrainingData, check_bias, check_sample_weight
 from convexnn.programs.pattern_choice import check_patterns_option
-from convexnn.programs.samples import check_sample_weight
-from convexnn.programs.training import NetworkKind, TrainingData
-from convexnn_solvers import SolveResult
-from convexnn_solvers.result import relative_gap
+from convexnn.training import Fit, TrainingOptions, train
+from convexnn_solvers import SolveResult, Status
+from convexnn_solvers.threads import worker_threads
 
 __all__ = ["BaseConvexMLP", "BaseNetworkEstimator"]
 
@@ -41,7 +41,12 @@ class BaseNetworkEstimator(BaseEstimator, ABC):
     patterns: str | int | PatternSet
     hidden_bias: HiddenBias
     fit_intercept: bool
+    solver: str
     tol: float
+    max_iter: int | None
+    time_limit: float | None
+    random_state: RandomState
+    verbose: int
 
     # Set by `_set_fitted`.
     network_: Network
@@ -71,8 +76,17 @@ class BaseNetworkEstimator(BaseEstimator, ABC):
         return y, weight
 
     def _kind(self) -> NetworkKind:
-        return NetworkKind(
-            get_activation(self.activation), self.patterns, self.hidden_bias, self.fit_intercept
+        return NetworkKind(get_activation(self.activation), self.hidden_bias, self.fit_intercept)
+
+    def _options(self) -> TrainingOptions:
+        return TrainingOptions(
+            self.patterns,
+            self.solver,
+            self.tol,
+            self.max_iter,
+            self.time_limit,
+            self.random_state,
+            self.verbose,
         )
 
     def _check_options(self, loss: Loss) -> None:
@@ -84,32 +98,22 @@ class BaseNetworkEstimator(BaseEstimator, ABC):
             )
         kind = self._kind()
         check_bias(kind.hidden_bias, kind.fit_intercept, kind.activation)
-        check_patterns_option(kind.patterns)
+        check_patterns_option(self.patterns)
 
-    def _set_fitted(self, trained: TrainedNetwork, objective: float) -> None:
-        """Set the fitted attributes from a solution and the objective of its network on all samples."""
-        self.result_ = result = trained.result
-        self.patterns_ = trained.patterns
-        self.network_ = trained.network
+    def _set_fitted(self, fit: Fit) -> None:
+        """Set the fitted attributes."""
+        self.result_ = result = fit.result
+        self.patterns_ = fit.patterns_on_all_samples
+        self.network_ = fit.network
         self.coefs_ = self.network_.coefs
         self.intercepts_ = self.network_.intercepts
         self.n_neurons_ = self.network_.n_neurons
         self.n_iter_ = result.n_iter
-        self.objective_ = objective
+        self.objective_ = fit.objective
         self.dual_objective_ = result.dual_objective
         self.dual_gap_ = max(0.0, self.objective_ - self.dual_objective_)
-        self.gap_scope_ = trained.scope
-        self.violation_ = trained.violation
-
-    def _complaint(self) -> str:
-        """Say that the gap is above `tol`, and what to try; empty if it is not."""
-        if self.result_.converged:
-            return ""
-        gap = relative_gap(self.objective_, self.dual_objective_)
-        return (
-            f"The relative duality gap is {gap:.2g}, above tol={self.tol:.2g} "
-            f"({self.result_.status.name}). {self.result_.status.value} [{self.result_.message}]"
-        )
+        self.gap_scope_ = fit.scope
+        self.violation_ = fit.violation
 
     def _outputs(self, X: Any) -> FloatArray:
         """Raw outputs, shape (n_samples, K), for new data."""
@@ -155,36 +159,33 @@ class BaseConvexMLP(BaseNetworkEstimator):
         self.verbose = verbose
 
     def _fit(self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None) -> None:
-        """Solve the program of the samples and set the fitted attributes."""
-        samples, y = self._validated(X, y)
+        """Train on the samples and set the fitted attributes."""
+        options = self._options()
+        options.check()
+        clock = options.clock()
+        samples, y = self._validated_samples(X, y)
         data = self._training_data(samples, y, check_sample_weight(sample_weight, len(samples)))
-        alpha = self._checked_alpha()
-        trained = train(
-            data,
-            self._kind(),
-            alpha=alpha,
-            settings=SolverSettings(self.solver, self.tol, self.max_iter, self.time_limit, self.verbose),
-            random_state=self.random_state,
-            previous=self._previous(data.targets.shape[1]),
-        )
-        self._set_fitted(trained, trained.problem.objective(trained.network, alpha))
-        complaint = self._complaint()
+        problem = Problem.of(data, self._kind(), self._checked_alpha())
+        n_threads = None if self.n_jobs is None else effective_n_jobs(self.n_jobs)
+        with worker_threads(n_threads):
+            fit = train(problem, options, clock, self._previous(problem))
+        self._set_fitted(fit)
+        complaint = fit.complaint(self.tol)
         if complaint:
             warnings.warn(complaint, ConvergenceWarning, stacklevel=3)
+        if fit.result.status is Status.INTERRUPTED and runs_among_others():
+            raise KeyboardInterrupt
+
+    def _validated_samples(self, X: ArrayLike, y: ArrayLike) -> tuple[FloatArray, NDArray[Any]]:
+        """Check what was given to `fit`; a family whose samples have another form reads them first."""
+        return self._validated(X, y)
 
     def _checked_alpha(self) -> float:
         return checked_nonnegative("alpha", self.alpha)
 
-    def _previous(self, n_outputs: int) -> TwoLayerNetwork | None:
-        """Return the last fit's network, if a warm start is asked for and the program is of the same kind."""
-        network: TwoLayerNetwork | None = getattr(self, "network_", None)
-        activation = get_activation(self.activation)
+    def _previous(self, problem: Problem) -> Network | None:
+        """Return the last fit's network, if a warm start is asked for and it is of the problem's kind."""
+        network: Network | None = getattr(self, "network_", None)
         if not self.warm_start or network is None or network.n_neurons == 0:
             return None
-        same = (network.n_features, network.n_outputs, network.activation, network.hidden_bias) == (
-            self.n_features_in_,
-            n_outputs,
-            activation,
-            self.hidden_bias,
-        )
-        return network if same and not activation.gated else None
+        return network if problem.admits(network) else None

@@ -20,17 +20,17 @@ from convexnn.labels import (
     class_probabilities,
     predicted_classes,
 )
-from convexnn.losses import LogLoss, Loss, Softmax, get_loss
+from convexnn.losses import LOSSES, Loss, get_loss
 from convexnn.patterns import PatternSet
-from convexnn.programs.samples import check_sample_weight
-from convexnn.programs.training import TrainingData, encode_classes
+from convexnn.problem import TrainingData, check_sample_weight, encode_classes
 
 __all__ = ["ConvexMLPClassifier", "NetworkClassifier"]
 
 
 def _is_probabilistic(estimator: "NetworkClassifier") -> bool:
     loss = estimator.loss
-    if loss == LogLoss.name or isinstance(loss, LogLoss | Softmax):
+    known = LOSSES.get(loss) if isinstance(loss, str) else loss
+    if known is not None and known.probabilistic:
         return True
     raise AttributeError(f"Probabilities need loss='log_loss'. Got loss={loss!r}.")
 

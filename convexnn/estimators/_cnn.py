@@ -1,26 +1,20 @@
 """What the convolutional estimators share: images in, a convolutional network with its gap out."""
 
-import warnings
 from typing import Any, cast
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from convexnn._typing import FloatArray, HiddenBias, RandomState
 from convexnn.activations import LINEAR, Activation, get_activation
-from convexnn.columns import SolverSettings
-from convexnn.columns.convolution import check_convolution, train_convolution
-from convexnn.columns.weighted import FEW_WEIGHTS
 from convexnn.estimators._base import BaseConvexMLP
 from convexnn.losses import Loss
 from convexnn.networks import ConvNetwork, Pooling
 from convexnn.patches import Padding, PatchGeometry
 from convexnn.patterns import PatternSet
-from convexnn.programs.samples import check_sample_weight
-from convexnn.programs.training import NetworkKind, TrainingData
-from convexnn_solvers import Status
+from convexnn.problem import NetworkKind
+from convexnn.training import Fit, check_kind
 
 __all__ = ["BaseConvexCNN"]
 
@@ -94,12 +88,7 @@ class BaseConvexCNN(BaseConvexMLP):
 
     def _kind(self) -> NetworkKind:
         return NetworkKind(
-            self._activation(),
-            self.patterns,
-            self.hidden_bias,
-            self.fit_intercept,
-            self._geometry(),
-            self._pooling(),
+            self._activation(), self.hidden_bias, self.fit_intercept, self._geometry(), self._pooling()
         )
 
     def _flat(self, X: Any, image_shape: tuple[int, ...] | None) -> tuple[Any, tuple[int, ...] | None]:
@@ -118,31 +107,17 @@ class BaseConvexCNN(BaseConvexMLP):
             )
         return np.asarray(images).reshape(len(images), int(np.prod(shape))), shape
 
-    def _fit(self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None) -> None:
-        """Solve the program of the samples and set the fitted attributes."""
+    def _validated_samples(self, X: ArrayLike, y: ArrayLike) -> tuple[FloatArray, NDArray[Any]]:
+        """Check images and targets and remember the shape of the images."""
         wanted = None if self.image_shape is None else tuple(self.image_shape)
         flat, shape = self._flat(X, wanted)
-        previous = getattr(self, "network_", None) if self.warm_start else None
-        samples, y = self._validated(flat, y)
+        samples, targets = super()._validated_samples(flat, y)
         self.image_shape_ = self._checked_shape(shape, samples)
-        data = self._training_data(samples, y, check_sample_weight(sample_weight, len(samples)))
-        alpha, kind = self._checked_alpha(), self._kind()
-        trained = train_convolution(
-            data,
-            kind,
-            alpha=alpha,
-            settings=SolverSettings(self.solver, self.tol, self.max_iter, self.time_limit, self.verbose),
-            random_state=self.random_state,
-            previous=previous if _same_kind(previous, kind, data) else None,
-        )
-        outputs = trained.network.outputs(data.X).reshape(data.targets.shape)
-        fit = data.loss.value(outputs, data.targets, data.weight)
-        objective = fit + alpha * trained.network.regularizer()
-        self._set_fitted(trained, objective)
+        return samples, targets
+
+    def _set_fitted(self, fit: Fit) -> None:
+        super()._set_fitted(fit)
         self.filters_ = self.network_.filters
-        complaint = self._complaint()
-        if complaint:
-            warnings.warn(complaint, ConvergenceWarning, stacklevel=3)
 
     def _checked_shape(self, shape: tuple[int, ...] | None, samples: FloatArray) -> tuple[int, ...]:
         """Return the shape of the images, after checking that the samples are of it."""
@@ -156,7 +131,7 @@ class BaseConvexCNN(BaseConvexMLP):
 
     def _check_options(self, loss: Loss) -> None:
         super()._check_options(loss)
-        check_convolution(self._kind())
+        check_kind(self._kind())
 
     def _separate_rows(self, y: NDArray[Any], weight: FloatArray) -> tuple[NDArray[Any], FloatArray]:
         """Return targets and weights of all positions one below another, where each has its own target."""
@@ -170,29 +145,9 @@ class BaseConvexCNN(BaseConvexMLP):
             )
         return y.reshape(-1), np.repeat(weight, n_positions)
 
-    def _complaint(self) -> str:
-        """Say that the gap is above `tol`; not where only the bound of large filters leaves it."""
-        n_weights = len(self.network_.hidden_weights) + (self.hidden_bias != "none")
-        relaxed = self.network_.pooling == "weighted" and n_weights > FEW_WEIGHTS
-        if relaxed and self.violation_ <= self.tol and self.result_.status is Status.INACCURATE:
-            return ""
-        return super()._complaint()
-
     def _outputs(self, X: Any) -> FloatArray:
         """Raw outputs, shape (n_samples, q), or (n_samples, K, q) without pooling, for new data."""
         check_is_fitted(self)
         flat, _ = self._flat(X, self.image_shape_)
         samples = validate_data(self, flat, dtype=np.float64, reset=False)
         return self.network_.outputs(samples)
-
-
-def _same_kind(network: ConvNetwork | None, kind: NetworkKind, data: TrainingData) -> bool:
-    """Whether a network is one of those that are to be trained."""
-    return network is not None and (
-        network.geometry,
-        network.pooling,
-        network.activation,
-        network.hidden_bias,
-        network.n_outputs,
-        network.n_neurons > 0,
-    ) == (kind.patches, kind.pooling, kind.activation, kind.hidden_bias, data.targets.shape[1], True)

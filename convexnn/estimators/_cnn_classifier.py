@@ -14,7 +14,7 @@ from convexnn.losses import Loss
 from convexnn.networks import Pooling
 from convexnn.patches import Padding
 from convexnn.patterns import PatternSet
-from convexnn.programs.samples import check_sample_weight
+from convexnn.problem import check_sample_weight
 
 __all__ = ["ConvexCNNClassifier"]
 

@@ -6,30 +6,36 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
+from joblib import effective_n_jobs
 from numpy.typing import ArrayLike, NDArray
 from sklearn.base import clone, is_classifier
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils.parallel import Parallel, delayed
 
+from convexnn._random import as_seed
 from convexnn._typing import FloatArray, HiddenBias, IntArray, RandomState
 from convexnn.activations import Activation
-from convexnn.columns import SolverSettings
 from convexnn.estimators._base import BaseNetworkEstimator
 from convexnn.exceptions import PatternCountWarning
 from convexnn.losses import Loss
 from convexnn.paths import PathResult
 from convexnn.paths.alpha_grid import check_attained, checked_alphas
 from convexnn.paths.follow import follow, follow_to_end
-from convexnn.paths.path_problem import path_problem
+from convexnn.paths.path_problem import PathProblem
 from convexnn.paths.path_result import above_tolerance
 from convexnn.patterns import PatternSet
-from convexnn.programs.samples import check_sample_weight
-from convexnn.programs.training import NetworkKind, TrainingData, as_seed
+from convexnn.problem import Problem, TrainingData, check_sample_weight
+from convexnn.training import TrainingOptions
 from convexnn_solvers import Status
+from convexnn_solvers.clock import Clock
 
 __all__ = ["BaseConvexMLPCV"]
 
 Scorer = Callable[..., float]
+
+# Of a limit of time, what the path on all samples may take; its networks are the answer, the folds only
+# choose.
+_WHOLE_SHARE = 0.4
 
 
 class BaseConvexMLPCV(BaseNetworkEstimator):
@@ -81,6 +87,9 @@ class BaseConvexMLPCV(BaseNetworkEstimator):
 
     def _fit(self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None) -> None:
         """Follow the path on all samples and on each fold's, choose, and set the fitted attributes."""
+        options = replace(self._options(), random_state=as_seed(self.random_state))
+        options.check()
+        clock = options.clock()
         alphas, scorer = checked_alphas(self.alphas, self.eps), self._scorer()
         samples, y = self._validated(X, y)
         weight = check_sample_weight(sample_weight, len(samples))
@@ -91,28 +100,36 @@ class BaseConvexMLPCV(BaseNetworkEstimator):
             for number, split in enumerate(self._splits(samples, y))
         ]
 
-        seed = as_seed(self.random_state)
-        settings = SolverSettings(self.solver, self.tol, self.max_iter, self.time_limit, self.verbose)
-        problem = path_problem(data, self._kind(), alphas=alphas, settings=settings, seed=seed)
-        points, grid = follow_to_end(problem, alphas, self.eps, settings)
+        whole = clock.share(_WHOLE_SHARE)
+        problem = PathProblem.of(Problem.of(data, self._kind(), 1.0), alphas, options, whole)
+        points, grid = follow_to_end(problem, alphas, self.eps, whole)
         self.path_ = PathResult.of(points, grid)
         if self.path_.results[-1].status is Status.INTERRUPTED:
             raise KeyboardInterrupt
         self.alphas_ = np.array(self.path_.alphas)
         judge = _Judge(self._member(), scorer, weighted=sample_weight is not None)
-        work = delayed(_fold_path)
-        outcomes = Parallel(n_jobs=self.n_jobs)(
-            work(fold, fold.share * self.alphas_, settings, seed, judge) for fold in folds
-        )
+        outcomes = self._followed(folds, options, judge, clock)
         self.scores_ = np.column_stack([outcome.scores for outcome in outcomes])
         best = _best(self.scores_)
         self.alpha_, self.best_score_ = float(self.alphas_[best]), float(self.scores_[best].mean())
-        best_fit = points[best].trained
-        self._set_fitted(best_fit, best_fit.problem.objective(best_fit.network, self.alpha_))
+        self._set_fitted(points[best])
         self.n_iter_ = sum(result.n_iter for result in self.path_.results)
-        complaint = " ".join(part for part in (self._complaint(), self._complaint_of_paths(outcomes)) if part)
+        complaints = (points[best].complaint(self.tol), self._complaint_of_paths(outcomes))
+        complaint = " ".join(part for part in complaints if part)
         if complaint:
             warnings.warn(complaint, ConvergenceWarning, stacklevel=3)
+
+    def _followed(
+        self, folds: "list[_Fold]", options: TrainingOptions, judge: "_Judge", clock: Clock
+    ) -> "list[_FoldOutcome]":
+        """Follow the paths of all folds, each with its share of the time that is left."""
+        n_jobs, work = effective_n_jobs(self.n_jobs), delayed(_fold_path)
+        return list(
+            Parallel(n_jobs=self.n_jobs)(
+                work(fold, fold.share * self.alphas_, options, judge, clock, min(1.0, n_jobs / n_left))
+                for n_left, fold in zip(range(len(folds), 0, -1), folds, strict=True)
+            )
+        )
 
     def _splits(self, X: FloatArray, y: NDArray[Any]) -> list[tuple[IntArray, IntArray]]:
         # Slow to import, and not needed by the other estimators.
@@ -152,13 +169,14 @@ class BaseConvexMLPCV(BaseNetworkEstimator):
                 f"In fold {number} the classes {sorted(lacking)} are not among the training samples of "
                 "positive weight. Use fewer folds, or a stratified cv."
             )
-        kind = self._kind()
-        if isinstance(kind.patterns, PatternSet):
-            self._check_rows(kind.patterns, len(X))
-            kind = replace(kind, patterns=kind.patterns.restricted_to(train))
+        patterns = self.patterns
+        if isinstance(patterns, PatternSet):
+            self._check_rows(patterns, len(X))
+            patterns = patterns.restricted_to(train)
         fold_data = self._training_data(X[train], y[train], weight[train])
         share = float(fold_data.weight.sum() / data.weight.sum())
-        return _Fold(fold_data, kind, share, X[test], y[test], data.targets[test], weight[test])
+        problem = Problem.of(fold_data, self._kind(), 1.0)
+        return _Fold(problem, patterns, share, X[test], y[test], data.targets[test], weight[test])
 
     @staticmethod
     def _check_rows(patterns: PatternSet, n_samples: int) -> None:
@@ -198,8 +216,8 @@ class BaseConvexMLPCV(BaseNetworkEstimator):
 class _Fold:
     """Training samples of one split, the share of the total weight that they have, and test samples."""
 
-    data: TrainingData
-    kind: NetworkKind
+    problem: Problem
+    patterns: str | int | PatternSet
     share: float
     X: FloatArray
     y: NDArray[Any]
@@ -226,7 +244,7 @@ class _Judge:
     def score(self, network: Any, fold: _Fold) -> float:
         """Return the score of a network, by default minus the weighted mean loss."""
         if self.scorer is None:
-            loss = fold.data.loss.value(network.outputs(fold.X), fold.targets, fold.weight)
+            loss = fold.problem.loss.value(network.outputs(fold.X), fold.targets, fold.weight)
             return -loss / float(fold.weight.sum())
         self.member.network_ = network
         weights = {"sample_weight": fold.weight} if self.weighted else {}
@@ -234,20 +252,21 @@ class _Judge:
 
 
 def _fold_path(
-    fold: _Fold, alphas: FloatArray, settings: SolverSettings, seed: int, judge: _Judge
+    fold: _Fold, alphas: FloatArray, options: TrainingOptions, judge: _Judge, clock: Clock, share: float
 ) -> _FoldOutcome:
-    """Score the networks of the path on a fold's training samples."""
+    """Score the networks of the path on a fold's training samples, in a share of the time that is left."""
+    own, options = clock.share(share), replace(options, patterns=fold.patterns)
     with warnings.catch_warnings():
         # The path on all samples has warned already.
         warnings.simplefilter("ignore", PatternCountWarning)
-        problem = path_problem(fold.data, fold.kind, alphas=alphas, settings=settings, seed=seed)
+        problem = PathProblem.of(fold.problem, alphas, options, own)
     scores, results = np.full(len(alphas), np.nan), []
-    for position, point in enumerate(follow(problem, alphas, settings)):
+    for position, point in enumerate(follow(problem, alphas, own)):
         if point.result.status is Status.INTERRUPTED:
             raise KeyboardInterrupt
         scores[position] = judge.score(point.network, fold)
         results.append(replace(point.result, blocks=np.empty((0, 0, 0, 0))))
-    return _FoldOutcome(scores, above_tolerance(results, alphas, settings.tol))
+    return _FoldOutcome(scores, above_tolerance(results, alphas, options.tol))
 
 
 def _best(scores: FloatArray) -> int:

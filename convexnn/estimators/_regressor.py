@@ -10,7 +10,7 @@ from sklearn.utils.validation import validate_data
 from convexnn._typing import FloatArray
 from convexnn.estimators._base import BaseConvexMLP, BaseNetworkEstimator
 from convexnn.losses import get_loss
-from convexnn.programs.training import TrainingData
+from convexnn.problem import TrainingData
 
 __all__ = ["ConvexMLPRegressor", "NetworkRegressor"]
 
@@ -97,14 +97,15 @@ class ConvexMLPRegressor(NetworkRegressor, BaseConvexMLP):
     max_iter : int, default=None
         Iteration limit; None leaves the solver's own.
     time_limit : float, default=None
-        Seconds for the solver; None means no limit.
+        Seconds for the whole fit, of which it keeps within a second or a tenth; None means no limit.
     warm_start : bool, default=False
         Whether a new fit starts from the last one: its patterns join the new ones, and the result is not
         worse than the old network on the new problem.
     random_state : int, RandomState, Generator or None, default=None
-        For sampled patterns and for the starts of descents.
+        For sampled patterns, and for the starts of adaptive ones. The same number gives the same network, to
+        the bit and with any number of threads, unless a limit of time interferes. "exact" does not draw.
     n_jobs : int, default=None
-        Not used by single fits at present; pattern enumeration uses all cores.
+        Threads of a fit, -1 for one on each core; None leaves it to numba, which takes all.
     verbose : int, default=0
         1 prints progress, 2 also a cone solver's own log.
 

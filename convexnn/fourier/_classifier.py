@@ -2,19 +2,12 @@
 
 from typing import Any
 
-import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from sklearn.base import ClassifierMixin
-from sklearn.utils.class_weight import compute_sample_weight
-from sklearn.utils.validation import validate_data
 
 from convexnn._typing import FloatArray, RandomState
-from convexnn.fourier._base import BaseRandomFourier
-from convexnn.fourier.least_squares import DistinctInputs
-from convexnn.labels import checked_labels, predicted_classes
-from convexnn.losses import Hinge
-from convexnn.programs.samples import check_sample_weight
-from convexnn.programs.training import encode_classes
+from convexnn.fourier._base import BaseRandomFourier, training_inputs
+from convexnn.labels import predicted_classes
 
 __all__ = ["RandomFourierClassifier"]
 
@@ -100,7 +93,7 @@ class RandomFourierClassifier(ClassifierMixin, BaseRandomFourier):
         ValueError, TypeError
             For input or parameters that have no meaning, one class only among them.
         """
-        coef, self.intercept_ = self._fit(self._training(X, y, sample_weight))
+        coef, self.intercept_ = self._fit(training_inputs(self, X, y, sample_weight))
         self.coef_ = coef.T
         return self
 
@@ -133,28 +126,6 @@ class RandomFourierClassifier(ClassifierMixin, BaseRandomFourier):
         best = predicted_classes(self._outputs(X))
         labels: NDArray[Any] = self.classes_[best]
         return labels
-
-    def _training(self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None) -> DistinctInputs:
-        samples, labels = self._checked(X, y, reset=True)
-        self.classes_ = np.unique(labels)
-        weight = check_sample_weight(sample_weight, len(samples))
-        if self.class_weight is not None:
-            by_class = compute_sample_weight(self.class_weight, labels)
-            weight = check_sample_weight(weight * by_class, len(labels))
-        present = np.unique(labels[weight > 0])
-        if len(present) < 2:
-            raise ValueError(
-                "A classifier needs samples of at least two classes, of positive weight. "
-                f"Got one class only: {present.tolist()}; check the labels and weights."
-            )
-        return DistinctInputs.of(samples, self._targets(labels), weight)
-
-    def _targets(self, y: Any) -> FloatArray:
-        return encode_classes(Hinge(), np.searchsorted(self.classes_, y), len(self.classes_))
-
-    def _checked(self, X: ArrayLike, y: ArrayLike, *, reset: bool) -> tuple[FloatArray, Any]:
-        data, y = validate_data(self, X, y, dtype=np.float64, reset=reset)
-        return data, checked_labels(y)
 
     def __sklearn_tags__(self) -> Any:
         """Tag interpolation, where class weights cannot move predictions, as poor: a check expects that."""

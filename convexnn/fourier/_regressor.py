@@ -5,12 +5,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 from sklearn.base import RegressorMixin
-from sklearn.utils.validation import validate_data
 
 from convexnn._typing import FloatArray
-from convexnn.fourier._base import BaseRandomFourier
-from convexnn.fourier.least_squares import DistinctInputs
-from convexnn.programs.samples import check_sample_weight
+from convexnn.fourier._base import BaseRandomFourier, training_inputs
 
 __all__ = ["RandomFourierRegressor"]
 
@@ -101,9 +98,10 @@ class RandomFourierRegressor(RegressorMixin, BaseRandomFourier):
         ValueError, TypeError
             For input or parameters that have no meaning.
         """
-        coef, intercept = self._fit(self._training(X, y, sample_weight))
-        self.coef_ = coef[:, 0] if self._single_output else coef.T
-        self.intercept_ = float(intercept[0]) if self._single_output else intercept
+        coef, intercept = self._fit(training_inputs(self, X, y, sample_weight))
+        single = np.asarray(y).ndim == 1
+        self.coef_ = coef[:, 0] if single else coef.T
+        self.intercept_ = float(intercept[0]) if single else intercept
         return self
 
     def predict(self, X: ArrayLike) -> FloatArray:
@@ -119,21 +117,6 @@ class RandomFourierRegressor(RegressorMixin, BaseRandomFourier):
             Of the shape that ``y`` had in `fit`.
         """
         return self._outputs(X)
-
-    def _training(self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None) -> DistinctInputs:
-        samples, values = self._checked(X, y, reset=True)
-        self._single_output = values.ndim == 1
-        weight = check_sample_weight(sample_weight, len(samples))
-        return DistinctInputs.of(samples, self._targets(values), weight)
-
-    def _targets(self, y: Any) -> FloatArray:
-        return np.asarray(y, dtype=np.float64).reshape(len(y), -1)
-
-    def _checked(self, X: ArrayLike, y: ArrayLike, *, reset: bool) -> tuple[FloatArray, Any]:
-        data, targets = validate_data(
-            self, X, y, dtype=np.float64, reset=reset, multi_output=True, y_numeric=True
-        )
-        return data, targets
 
     def __sklearn_tags__(self) -> Any:
         """Several outputs are accepted."""

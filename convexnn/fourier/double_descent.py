@@ -4,25 +4,22 @@ import time
 import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
-from numbers import Real
-from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
-from sklearn.base import clone
+from sklearn.base import clone, is_classifier
 from sklearn.exceptions import ConvergenceWarning
 
-from convexnn._parameters import checked_count
+from convexnn._parameters import checked_count, checked_flag, checked_nonnegative, checked_time_limit
+from convexnn._random import as_seed
 from convexnn._typing import FloatArray, IntArray, RandomState
-from convexnn.fourier._base import BaseRandomFourier
-from convexnn.fourier._classifier import RandomFourierClassifier
+from convexnn.fourier._base import BaseRandomFourier, checked_samples, encoded_targets, training_inputs
 from convexnn.fourier.bandwidth import kernel_gamma
 from convexnn.fourier.curve import CurvePoint, DoubleDescentCurve
 from convexnn.fourier.features import draw_features
 from convexnn.fourier.least_squares import CentredRows, DistinctInputs
 from convexnn.fourier.nested import NestedLeastSquares
 from convexnn.labels import predicted_classes
-from convexnn.programs.training import as_seed
 
 __all__ = ["double_descent_curve"]
 
@@ -112,14 +109,14 @@ def double_descent_curve(
     sizes = _checked_sizes(n_frequencies)
     seed = as_seed(estimator.random_state if random_state is None else random_state)
     seeds = seed + np.arange(checked_count("n_repeats", n_repeats))
-    deadline = _deadline(time_limit)
+    deadline = time.perf_counter() + checked_time_limit(time_limit)
     problem = _Problem.of(clone(estimator), X, y, X_test, y_test)
     curve = DoubleDescentCurve.of(
         _measured(problem, sizes, seeds, deadline, verbose),
         sizes,
         seeds,
         n_samples=len(problem.inputs.X),
-        classification=isinstance(estimator, RandomFourierClassifier),
+        classification=is_classifier(estimator),
     )
     if curve.train_error.shape != (len(sizes), len(seeds)):
         warnings.warn(
@@ -146,16 +143,16 @@ class _Problem:
         cls, estimator: BaseRandomFourier, X: ArrayLike, y: ArrayLike, X_test: ArrayLike, y_test: ArrayLike
     ) -> "_Problem":
         """Check and encode both sets."""
-        inputs = estimator._training(X, y, None)
-        checked = [estimator._checked(*pair, reset=False) for pair in ((X, y), (X_test, y_test))]
-        if isinstance(estimator, RandomFourierClassifier):
+        inputs = training_inputs(estimator, X, y, None)
+        checked = [checked_samples(estimator, *pair, reset=False) for pair in ((X, y), (X_test, y_test))]
+        if is_classifier(estimator):
             unknown = np.setdiff1d(checked[1][1], estimator.classes_)
             if len(unknown):
                 raise ValueError(
                     f"y_test must have labels of y only, {estimator.classes_.tolist()}. "
                     f"Got {unknown.tolist()} too; leave those samples out."
                 )
-        train, test = (estimator._targets(values) for _, values in checked)
+        train, test = (encoded_targets(estimator, values) for _, values in checked)
         if train.shape[1] != test.shape[1]:
             raise ValueError(
                 f"y_test must have as many outputs as y, {train.shape[1]}. Got {test.shape[1]} instead."
@@ -167,13 +164,12 @@ class _Problem:
         """Yield the figures of one repeat, size after size."""
         estimator, inputs = self.estimator, self.inputs
         features = draw_features(int(sizes[-1]), self.gamma, inputs.centre, seed)
+        fit_intercept = checked_flag("fit_intercept", estimator.fit_intercept)
         rows = CentredRows.of(
-            features.waves(inputs.X),
-            inputs.targets,
-            inputs.weight,
-            fit_intercept=estimator._checked_fit_intercept(),
+            features.waves(inputs.X), inputs.targets, inputs.weight, fit_intercept=fit_intercept
         )
-        nested, ridge = NestedLeastSquares(rows.design, rows.targets), estimator._checked_ridge()
+        nested = NestedLeastSquares(rows.design, rows.targets)
+        ridge = checked_nonnegative("ridge", estimator.ridge)
         waves = [features.waves(samples) for samples in self.samples]
         train_targets, test_targets = self.targets
         for N in sizes.tolist():
@@ -230,12 +226,3 @@ def _checked_sizes(n_frequencies: ArrayLike) -> IntArray:
             f"Got shape {given.shape}; for one size pass [N]."
         )
     return np.unique([checked_count("n_frequencies", N) for N in given.tolist()])
-
-
-def _deadline(time_limit: Any) -> float:
-    """Return the time at which to end."""
-    if time_limit is None:
-        return np.inf
-    if isinstance(time_limit, bool) or not isinstance(time_limit, Real) or not float(time_limit) > 0:
-        raise ValueError(f"time_limit must be None or a positive number of seconds. Got {time_limit!r}.")
-    return time.perf_counter() + float(time_limit)

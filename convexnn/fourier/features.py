@@ -5,8 +5,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike
 
+from convexnn._random import as_generator
 from convexnn._typing import FloatArray, RandomState
-from convexnn.patterns.witnesses import as_generator
 
 __all__ = ["FourierFeatures", "draw_features"]
 

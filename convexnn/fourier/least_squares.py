@@ -6,7 +6,7 @@ import numpy as np
 from scipy.linalg import svd
 
 from convexnn._typing import FloatArray
-from convexnn.programs.samples import merge_samples
+from convexnn.problem import merge_samples
 
 __all__ = ["CentredRows", "DistinctInputs", "least_squares"]
 

@@ -12,9 +12,12 @@ from convexnn.fourier.least_squares import least_squares
 __all__ = ["NestedLeastSquares"]
 
 _LEAST_RCOND_OF_TRIANGLE = 1e-8
+"""Reciprocal condition: a triangular solve then loses half of the 16 digits at most."""
 _LEAST_RCOND_OF_GRAM = 1e-11
 _CORRECTIONS = 3
+"""Each takes errors down by about eps over that reciprocal condition, 2e-5: three of them reach eps."""
 _LARGEST_CORRECTION = 1e-9
+"""Of the last one, relative to the coefficients: a sign that refinement did as it should."""
 
 
 class NestedLeastSquares:

@@ -7,55 +7,9 @@ from numpy.typing import ArrayLike, NDArray
 
 from convexnn._typing import FloatArray
 from convexnn.losses.base import Loss
-from convexnn.losses.margin import Hinge, LogLoss, SquaredHinge
-from convexnn.losses.regression import AbsoluteError, Huber, SquaredError
-from convexnn.losses.softmax import Softmax
+from convexnn.losses.registry import get_loss
 
-__all__ = ["LOSSES", "encode_targets", "get_loss"]
-
-LOSSES: dict[str, Loss] = {
-    loss.name: loss
-    for loss in (
-        SquaredError(),
-        Huber(),
-        AbsoluteError(),
-        LogLoss(),
-        Hinge(),
-        SquaredHinge(),
-        Softmax(),
-    )
-}
-
-
-def get_loss(loss: str | Loss, n_outputs: int = 1) -> Loss:
-    """Return the loss of that name, or `loss` itself if it is one already.
-
-    Parameters
-    ----------
-    loss : str or Loss
-        A key of ``LOSSES``, or an object such as ``Huber(0.5)``.
-    n_outputs : int
-        Number of outputs of the network; the name "log_loss" means :class:`Softmax` above one, since its
-        classes are then exclusive. Pass ``LogLoss()`` for independent binary outputs.
-
-    Returns
-    -------
-    Loss
-
-    Raises
-    ------
-    ValueError
-        If the name is unknown; the message lists the known ones.
-    """
-    if isinstance(loss, Loss):
-        return loss
-    if loss not in LOSSES:
-        raise ValueError(
-            f"Unknown loss {loss!r}. Choose one of {sorted(LOSSES)} or pass a Loss, for example Huber(0.5)."
-        )
-    if loss == LogLoss.name and n_outputs > 1:
-        return LOSSES[Softmax.name]
-    return LOSSES[loss]
+__all__ = ["encode_targets"]
 
 
 def encode_targets(loss: str | Loss, y: ArrayLike, n_outputs: int = 1) -> FloatArray:
@@ -84,9 +38,9 @@ def encode_targets(loss: str | Loss, y: ArrayLike, n_outputs: int = 1) -> FloatA
         If shape or values do not fit; the message says what was wanted.
     """
     loss = get_loss(loss, n_outputs)
-    if isinstance(loss, Softmax) and n_outputs < 2:
+    if loss.needs_several_outputs and n_outputs < 2:
         raise ValueError(
-            f"The loss 'softmax' needs at least two outputs. Got n_outputs={n_outputs}; "
+            f"The loss {loss.name!r} needs at least two outputs. Got n_outputs={n_outputs}; "
             "use 'log_loss' for one."
         )
     values = _as_real(y)
@@ -98,8 +52,7 @@ def encode_targets(loss: str | Loss, y: ArrayLike, n_outputs: int = 1) -> FloatA
     if values.ndim != 2 or values.shape[1] != n_outputs:
         expected = "(n_samples,) or (n_samples, 1)" if n_outputs == 1 else f"(n_samples, {n_outputs})"
         raise ValueError(f"Targets must have shape {expected}. Got {np.shape(y)} instead.")
-    if loss.task == "classification":
-        _check_encoded(loss, values)
+    loss.check_targets(values)
     return values
 
 
@@ -125,19 +78,4 @@ def _encode_indices(loss: Loss, indices: FloatArray, n_outputs: int) -> FloatArr
             "use np.unique(y, return_inverse=True) to obtain indices."
         )
     one_hot = np.eye(n_outputs)[indices.astype(np.intp)]
-    return one_hot if isinstance(loss, Softmax) else 2.0 * one_hot - 1.0
-
-
-def _check_encoded(loss: Loss, values: FloatArray) -> None:
-    if isinstance(loss, Softmax):
-        if not (np.isin(values, (0.0, 1.0)).all() and (values.sum(axis=1) == 1).all()):
-            raise ValueError(
-                "Encoded targets of the loss 'softmax' must be one-hot rows. Got others; pass class indices "
-                "of shape (n_samples,) to have them encoded."
-            )
-    elif not np.isin(values, (-1.0, 1.0)).all():
-        found = np.unique(values)[:5].tolist()
-        raise ValueError(
-            f"Targets of the loss {loss.name!r} must be -1 or +1. Got {found} instead; "
-            "labels 0 and 1 become these by 2 * y - 1."
-        )
+    return one_hot if loss.one_hot else 2.0 * one_hot - 1.0

@@ -1,4 +1,4 @@
-"""What every loss offers, and the part of it that elementwise losses share."""
+"""What every loss offers."""
 
 import math
 from abc import ABC, abstractmethod
@@ -7,9 +7,10 @@ from typing import ClassVar, Literal
 
 import numpy as np
 
-from convexnn._typing import BoolArray, FloatArray
+from convexnn._typing import FloatArray
+from convexnn.losses.epigraph import Epigraph
 
-__all__ = ["ElementwiseLoss", "Loss"]
+__all__ = ["Loss"]
 
 
 @dataclass(frozen=True)
@@ -24,6 +25,9 @@ class Loss(ABC):
     Dual points have the sign of a gradient, so that with ``theta = -gradient`` the dual bound of the
     training problem is ``D(theta) = -conjugate(-theta)``.
 
+    Subclasses answer all that solvers, estimators, paths and certificates ask: nothing else in the package
+    knows one loss from another. What most losses have in common has a default.
+
     Attributes
     ----------
     name : str
@@ -33,8 +37,23 @@ class Loss(ABC):
     smoothness : float
         Lipschitz constant of the gradient in one sample's outputs, Euclidean norm, unit weight;
         ``inf`` where the loss has a kink.
+    attains_minimum : bool
+        Whether sums of the loss have a minimum for all targets; those of the logistic ones have none where
+        classes can be separated, so that they ask for ``alpha > 0``.
+    of_residual : bool
+        Whether the loss depends on ``outputs - targets`` alone.
+    kink_at_target : bool
+        Whether the loss is elementwise, linear on both sides of the target, and zero there.
     has_slack : bool
         Whether the loss is a squared error with slack, see `shrink_slack`.
+    shift_invariant : bool
+        Whether one number added to all outputs of a sample changes nothing.
+    one_hot : bool
+        Whether encoded classes are one-hot rows, not numbers -1 and +1.
+    probabilistic : bool
+        Whether the softmax of the outputs, the logistic function of a single one, are class probabilities.
+    needs_several_outputs : bool
+        Whether it is of two outputs at least.
 
     References
     ----------
@@ -45,12 +64,57 @@ class Loss(ABC):
     name: ClassVar[str]
     task: ClassVar[Literal["regression", "classification"]]
     smoothness: ClassVar[float]
+    attains_minimum: ClassVar[bool] = True
+    of_residual: ClassVar[bool] = False
+    kink_at_target: ClassVar[bool] = False
     has_slack: ClassVar[bool] = False
+    shift_invariant: ClassVar[bool] = False
+    one_hot: ClassVar[bool] = False
+    probabilistic: ClassVar[bool] = False
+    needs_several_outputs: ClassVar[bool] = False
 
     @property
     def is_smooth(self) -> bool:
         """Whether the gradient is Lipschitz continuous."""
         return math.isfinite(self.smoothness)
+
+    @property
+    def has_epigraph(self) -> bool:
+        """Whether the class has an `epigraph`; a subclass may be another loss and needs one of its own."""
+        return "epigraph" in vars(type(self))
+
+    @property
+    def has_conjugate_terms(self) -> bool:
+        """Whether the class knows rounding errors, which certificates need: its own `conjugate_terms`."""
+        return "conjugate_terms" in vars(type(self))
+
+    def named_for(self, n_outputs: int) -> "Loss":
+        """Return the loss that this one's name stands for with so many outputs: this one, unless overridden.
+
+        Parameters
+        ----------
+        n_outputs : int
+
+        Returns
+        -------
+        Loss
+        """
+        del n_outputs
+        return self
+
+    def check_targets(self, targets: FloatArray) -> None:
+        """Raise ValueError for encoded targets that the loss is not defined on; real numbers are finite.
+
+        Parameters
+        ----------
+        targets : ndarray of shape (n_samples, n_outputs), float64
+        """
+        if self.task == "classification" and not np.isin(targets, (-1.0, 1.0)).all():
+            found = np.unique(targets)[:5].tolist()
+            raise ValueError(
+                f"Targets of the loss {self.name!r} must be -1 or +1. Got {found} instead; "
+                "labels 0 and 1 become these by 2 * y - 1."
+            )
 
     @abstractmethod
     def value(self, outputs: FloatArray, targets: FloatArray, sample_weight: FloatArray) -> float:
@@ -188,84 +252,47 @@ class Loss(ABC):
         ndarray of shape (n_outputs,)
         """
 
+    def epigraph(self, targets: FloatArray, sample_weight: FloatArray) -> Epigraph:
+        """Return ``L`` as costs and cones, see :mod:`convexnn.losses.epigraph`.
 
-class ElementwiseLoss(Loss):
-    """A loss that is a sum over outputs of a function of one output and one target."""
+        Parameters
+        ----------
+        targets : ndarray of shape (n_samples, n_outputs), float64
+        sample_weight : ndarray of shape (n_samples,), float64, >= 0
 
-    @abstractmethod
-    def _values(self, outputs: FloatArray, targets: FloatArray) -> FloatArray:
-        """Unweighted loss of each element."""
+        Returns
+        -------
+        Epigraph
 
-    @abstractmethod
-    def _derivatives(self, outputs: FloatArray, targets: FloatArray) -> FloatArray:
-        """Unweighted derivative of each element."""
+        Raises
+        ------
+        TypeError
+            If the loss is not described so.
+        """
+        del targets, sample_weight
+        raise TypeError(f"The loss {self.name!r} has no epigraph in linear and exponential cones.")
 
-    def _second_derivatives(self, outputs: FloatArray, targets: FloatArray) -> FloatArray:
-        """Unweighted second derivative of each element; smooth losses override this."""
-        del outputs, targets
-        raise TypeError(f"The loss {self.name!r} has kinks and no curvature; use a smooth loss.")
+    def conjugate_terms(
+        self, dual: FloatArray, targets: FloatArray, sample_weight: FloatArray
+    ) -> tuple[FloatArray, float]:
+        """Return terms that add up to ``L*(z)``, and a bound on the sum of their rounding errors.
 
-    @abstractmethod
-    def _conjugates(self, dual: FloatArray, targets: FloatArray) -> FloatArray:
-        """Unweighted conjugate of each element, for points of the domain."""
+        Parameters
+        ----------
+        dual : ndarray of shape (n_samples, n_outputs), float64
+            ``z``, inside the domain of the conjugate.
+        targets : ndarray of shape (n_samples, n_outputs), float64
+        sample_weight : ndarray of shape (n_samples,), float64, > 0
 
-    @abstractmethod
-    def _domain(self, targets: FloatArray) -> tuple[FloatArray, FloatArray]:
-        """Lower and upper end of the unweighted conjugate's domain, each of the shape of `targets`."""
+        Returns
+        -------
+        terms : ndarray of shape (n_samples, n_outputs)
+        error : float
 
-    @abstractmethod
-    def _intercept(self, outputs: FloatArray, targets: FloatArray, sample_weight: FloatArray) -> float:
-        """Optimal intercept of one output; all arrays of shape (n,), n >= 1, weights positive."""
-
-    def value(self, outputs: FloatArray, targets: FloatArray, sample_weight: FloatArray) -> float:
-        """Return ``L(f)``; see :meth:`Loss.value`."""
-        return float(sample_weight @ self._values(outputs, targets).sum(axis=1))
-
-    def gradient(self, outputs: FloatArray, targets: FloatArray, sample_weight: FloatArray) -> FloatArray:
-        """Return the gradient of ``L``; see :meth:`Loss.gradient`."""
-        return sample_weight[:, None] * self._derivatives(outputs, targets)
-
-    def curvature(self, outputs: FloatArray, targets: FloatArray, sample_weight: FloatArray) -> FloatArray:
-        """Return diagonal matrices; see :meth:`Loss.curvature`."""
-        second = sample_weight[:, None] * self._second_derivatives(outputs, targets)
-        return second[:, :, None] * np.eye(outputs.shape[1])
-
-    def _weighted_domain(
-        self, targets: FloatArray, sample_weight: FloatArray
-    ) -> tuple[FloatArray, FloatArray, BoolArray]:
-        used = sample_weight > 0
-        lower, upper = self._domain(targets)
-        weight = sample_weight[:, None]
-        # Bounds may be infinite, so that rows of weight zero are left out instead of multiplied.
-        low = np.multiply(weight, lower, out=np.zeros_like(targets), where=used[:, None])
-        high = np.multiply(weight, upper, out=np.zeros_like(targets), where=used[:, None])
-        return low, high, used
-
-    def conjugate(self, dual: FloatArray, targets: FloatArray, sample_weight: FloatArray) -> float:
-        """Return ``L*(z)``; see :meth:`Loss.conjugate`."""
-        low, high, used = self._weighted_domain(targets, sample_weight)
-        if not np.all((dual >= low) & (dual <= high)):
-            return math.inf
-        weight = sample_weight[used]
-        # A weight near the underflow limit may overflow here; +inf is then the right side to err on.
-        with np.errstate(over="ignore"):
-            conjugates = self._conjugates(dual[used] / weight[:, None], targets[used])
-            return float(np.sum(weight[:, None] * conjugates))
-
-    def project_dual(self, dual: FloatArray, targets: FloatArray, sample_weight: FloatArray) -> FloatArray:
-        """Return `dual` clipped to the domain; see :meth:`Loss.project_dual`."""
-        low, high, _ = self._weighted_domain(targets, sample_weight)
-        return np.clip(dual, low, high)
-
-    def optimal_intercept(
-        self, outputs: FloatArray, targets: FloatArray, sample_weight: FloatArray
-    ) -> FloatArray:
-        """Return ``argmin_c L(f + c)``, output by output; see :meth:`Loss.optimal_intercept`."""
-        n_outputs = outputs.shape[1]
-        used = sample_weight > 0
-        if not used.any():
-            return np.zeros(n_outputs)
-        # Only the ratio of the weights matters; this keeps sums of tiny or huge ones in range.
-        weight = sample_weight[used] / sample_weight.max()
-        f, y = outputs[used], targets[used]
-        return np.array([self._intercept(f[:, k], y[:, k], weight) for k in range(n_outputs)])
+        Raises
+        ------
+        TypeError
+            If the errors are not known.
+        """
+        del dual, targets, sample_weight
+        raise TypeError(f"Rounding errors of the conjugate of the loss {self.name!r} are not known.")

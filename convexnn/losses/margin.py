@@ -9,12 +9,13 @@ from scipy.special import expit, xlog1py, xlogy
 
 from convexnn._typing import FloatArray
 from convexnn.losses._roots import jump_root, newton_root, piecewise_linear_root
-from convexnn.losses.base import ElementwiseLoss
+from convexnn.losses.base import Loss
+from convexnn.losses.elementwise import ElementwiseLoss, quadratic_terms
+from convexnn.losses.epigraph import Epigraph, Row, elementwise_epigraph, flat
+from convexnn.losses.registry import register_loss
+from convexnn.losses.softmax import SATURATED_MARGIN, Softmax, entropy_error
 
-__all__ = ["SATURATED_MARGIN", "Hinge", "LogLoss", "SquaredHinge"]
-
-SATURATED_MARGIN = 40.0
-"""Margin beyond which a logistic loss is below the rounding of one: ``exp(-40) = 4e-18``."""
+__all__ = ["Hinge", "LogLoss", "SquaredHinge"]
 
 
 def _negative_side(targets: FloatArray, size: float) -> tuple[FloatArray, FloatArray]:
@@ -39,6 +40,12 @@ class LogLoss(ElementwiseLoss):
     name: ClassVar[str] = "log_loss"
     task: ClassVar[Literal["regression", "classification"]] = "classification"
     smoothness: ClassVar[float] = 0.25
+    attains_minimum: ClassVar[bool] = False
+    probabilistic: ClassVar[bool] = True
+
+    def named_for(self, n_outputs: int) -> Loss:
+        """Return the softmax loss for several outputs, whose classes are then exclusive."""
+        return self if n_outputs == 1 else Softmax()
 
     def _values(self, outputs: FloatArray, targets: FloatArray) -> FloatArray:
         return np.logaddexp(0.0, -targets * outputs)
@@ -74,6 +81,32 @@ class LogLoss(ElementwiseLoss):
         log_odds = math.log(positive) - math.log(negative)
         return newton_root(derivative, log_odds - largest, log_odds - smallest)
 
+    def epigraph(self, targets: FloatArray, sample_weight: FloatArray) -> Epigraph:
+        """Return ``exp(-y r - t) + exp(-t) <= 1`` with ``e = (t, u, v)``; see :meth:`Loss.epigraph`."""
+        y, s = flat(targets, sample_weight)
+        one = Row(0.0, (0.0, 0.0, 0.0), 1.0)
+        return elementwise_epigraph(
+            s,
+            np.zeros(y.size),
+            extra_quadratic=(0.0, 0.0, 0.0),
+            extra_linear=(1.0, 0.0, 0.0),
+            nonneg=(Row(0.0, (0.0, 1.0, 1.0), 1.0),),
+            exponential=(
+                (Row(y, (1.0, 0.0, 0.0), 0.0), one, Row(0.0, (0.0, -1.0, 0.0), 0.0)),
+                (Row(0.0, (1.0, 0.0, 0.0), 0.0), one, Row(0.0, (0.0, 0.0, -1.0), 0.0)),
+            ),
+        )
+
+    def conjugate_terms(
+        self, dual: FloatArray, targets: FloatArray, sample_weight: FloatArray
+    ) -> tuple[FloatArray, float]:
+        """Return ``s (p log p + (1 - p) log(1 - p))``; see `entropy_error` for the error."""
+        del targets
+        s = sample_weight[:, None]
+        p = np.minimum(np.abs(dual) / s, 1.0)
+        own = s * np.asarray(xlogy(p, p))
+        return own + s * np.asarray(xlog1py(1.0 - p, -p)), entropy_error(own, dual)
+
 
 @dataclass(frozen=True)
 class Hinge(ElementwiseLoss):
@@ -89,6 +122,7 @@ class Hinge(ElementwiseLoss):
 
     name: ClassVar[str] = "hinge"
     task: ClassVar[Literal["regression", "classification"]] = "classification"
+    kink_at_target: ClassVar[bool] = True
     smoothness: ClassVar[float] = math.inf
 
     def _values(self, outputs: FloatArray, targets: FloatArray) -> FloatArray:
@@ -105,6 +139,20 @@ class Hinge(ElementwiseLoss):
 
     def _intercept(self, outputs: FloatArray, targets: FloatArray, sample_weight: FloatArray) -> float:
         return jump_root(targets - outputs, sample_weight, -float(sample_weight[targets > 0].sum()))
+
+    def epigraph(self, targets: FloatArray, sample_weight: FloatArray) -> Epigraph:
+        """Return ``e >= max(0, 1 - y r)``; see :meth:`Loss.epigraph`."""
+        y, s = flat(targets, sample_weight)
+        zero = np.zeros(y.size)
+        return elementwise_epigraph(
+            s, zero, extra_quadratic=(0.0,), extra_linear=(1.0,), nonneg=_margin_rows(y)
+        )
+
+    def conjugate_terms(
+        self, dual: FloatArray, targets: FloatArray, sample_weight: FloatArray
+    ) -> tuple[FloatArray, float]:
+        """Return ``z y``; see :meth:`Loss.conjugate_terms`."""
+        return quadratic_terms(0.0, dual, targets, sample_weight)
 
 
 @dataclass(frozen=True)
@@ -146,3 +194,26 @@ class SquaredHinge(ElementwiseLoss):
             return -2.0 * float(sample_weight @ (targets * slack))
 
         return piecewise_linear_root(derivative, targets - outputs)
+
+    def epigraph(self, targets: FloatArray, sample_weight: FloatArray) -> Epigraph:
+        """Return ``e^2`` with ``e >= max(0, 1 - y r)``; see :meth:`Loss.epigraph`."""
+        y, s = flat(targets, sample_weight)
+        zero = np.zeros(y.size)
+        return elementwise_epigraph(
+            s, zero, extra_quadratic=(2.0,), extra_linear=(0.0,), nonneg=_margin_rows(y)
+        )
+
+    def conjugate_terms(
+        self, dual: FloatArray, targets: FloatArray, sample_weight: FloatArray
+    ) -> tuple[FloatArray, float]:
+        """Return ``z (0.25 z / s + y)``; see :meth:`Loss.conjugate_terms`."""
+        return quadratic_terms(0.25, dual, targets, sample_weight)
+
+
+def _margin_rows(y: FloatArray) -> tuple[Row, Row]:
+    """``e >= 1 - y r`` and ``e >= 0``."""
+    return Row(-y, (-1.0,), -1.0), Row(0.0, (-1.0,), 0.0)
+
+
+for _loss in (LogLoss(), Hinge(), SquaredHinge()):
+    register_loss(_loss)

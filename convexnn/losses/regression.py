@@ -8,7 +8,9 @@ import numpy as np
 
 from convexnn._typing import FloatArray
 from convexnn.losses._roots import jump_root, piecewise_linear_root
-from convexnn.losses.base import ElementwiseLoss
+from convexnn.losses.elementwise import ElementwiseLoss, quadratic_terms
+from convexnn.losses.epigraph import Epigraph, Row, elementwise_epigraph, flat
+from convexnn.losses.registry import register_loss
 
 __all__ = ["AbsoluteError", "Huber", "SquaredError"]
 
@@ -26,6 +28,7 @@ class SquaredError(ElementwiseLoss):
 
     name: ClassVar[str] = "squared_error"
     task: ClassVar[Literal["regression", "classification"]] = "regression"
+    of_residual: ClassVar[bool] = True
     smoothness: ClassVar[float] = 1.0
 
     def _values(self, outputs: FloatArray, targets: FloatArray) -> FloatArray:
@@ -46,6 +49,17 @@ class SquaredError(ElementwiseLoss):
 
     def _intercept(self, outputs: FloatArray, targets: FloatArray, sample_weight: FloatArray) -> float:
         return float(np.average(targets - outputs, weights=sample_weight))
+
+    def epigraph(self, targets: FloatArray, sample_weight: FloatArray) -> Epigraph:
+        """Return a quadratic cost; see :meth:`Loss.epigraph`."""
+        y, s = flat(targets, sample_weight)
+        return elementwise_epigraph(s, y, quadratic=1.0)
+
+    def conjugate_terms(
+        self, dual: FloatArray, targets: FloatArray, sample_weight: FloatArray
+    ) -> tuple[FloatArray, float]:
+        """Return ``z (0.5 z / s + y)``; see :meth:`Loss.conjugate_terms`."""
+        return quadratic_terms(0.5, dual, targets, sample_weight)
 
 
 @dataclass(frozen=True)
@@ -74,6 +88,7 @@ class Huber(ElementwiseLoss):
 
     name: ClassVar[str] = "huber"
     task: ClassVar[Literal["regression", "classification"]] = "regression"
+    of_residual: ClassVar[bool] = True
     smoothness: ClassVar[float] = 1.0
     has_slack: ClassVar[bool] = True
 
@@ -117,6 +132,23 @@ class Huber(ElementwiseLoss):
             derivative, np.concatenate([residual - self.delta, residual + self.delta])
         )
 
+    def epigraph(self, targets: FloatArray, sample_weight: FloatArray) -> Epigraph:
+        """Return ``min_a 1/2 a^2 + delta |r - a|`` with ``e = (a, |r - a|)``; see :meth:`Loss.epigraph`."""
+        y, s = flat(targets, sample_weight)
+        return elementwise_epigraph(
+            s,
+            y,
+            extra_quadratic=(1.0, 0.0),
+            extra_linear=(0.0, self.delta),
+            nonneg=(Row(1.0, (-1.0, -1.0), 0.0), Row(-1.0, (1.0, -1.0), 0.0)),
+        )
+
+    def conjugate_terms(
+        self, dual: FloatArray, targets: FloatArray, sample_weight: FloatArray
+    ) -> tuple[FloatArray, float]:
+        """Return ``z (0.5 z / s + y)``; see :meth:`Loss.conjugate_terms`."""
+        return quadratic_terms(0.5, dual, targets, sample_weight)
+
 
 @dataclass(frozen=True)
 class AbsoluteError(ElementwiseLoss):
@@ -128,6 +160,8 @@ class AbsoluteError(ElementwiseLoss):
 
     name: ClassVar[str] = "absolute_error"
     task: ClassVar[Literal["regression", "classification"]] = "regression"
+    kink_at_target: ClassVar[bool] = True
+    of_residual: ClassVar[bool] = True
     smoothness: ClassVar[float] = math.inf
 
     def _values(self, outputs: FloatArray, targets: FloatArray) -> FloatArray:
@@ -144,3 +178,19 @@ class AbsoluteError(ElementwiseLoss):
 
     def _intercept(self, outputs: FloatArray, targets: FloatArray, sample_weight: FloatArray) -> float:
         return jump_root(targets - outputs, 2.0 * sample_weight, -float(sample_weight.sum()))
+
+    def epigraph(self, targets: FloatArray, sample_weight: FloatArray) -> Epigraph:
+        """Return ``e >= |r|``; see :meth:`Loss.epigraph`."""
+        y, s = flat(targets, sample_weight)
+        rows = (Row(1.0, (-1.0,), 0.0), Row(-1.0, (-1.0,), 0.0))
+        return elementwise_epigraph(s, y, extra_quadratic=(0.0,), extra_linear=(1.0,), nonneg=rows)
+
+    def conjugate_terms(
+        self, dual: FloatArray, targets: FloatArray, sample_weight: FloatArray
+    ) -> tuple[FloatArray, float]:
+        """Return ``z y``; see :meth:`Loss.conjugate_terms`."""
+        return quadratic_terms(0.0, dual, targets, sample_weight)
+
+
+for _loss in (SquaredError(), Huber(), AbsoluteError()):
+    register_loss(_loss)

@@ -5,13 +5,18 @@ from dataclasses import dataclass
 from typing import ClassVar, Literal
 
 import numpy as np
-from scipy.special import softmax, xlogy
+from scipy import sparse
+from scipy.special import softmax, xlog1py, xlogy
 
 from convexnn._typing import BoolArray, FloatArray
 from convexnn.losses.base import Loss
-from convexnn.losses.margin import SATURATED_MARGIN
+from convexnn.losses.epigraph import Epigraph, Rows, entries, no_cost
+from convexnn.losses.registry import register_loss
 
-__all__ = ["Softmax"]
+__all__ = ["SATURATED_MARGIN", "Softmax", "entropy_error"]
+
+SATURATED_MARGIN = 40.0
+"""Margin beyond which a logistic loss is below the rounding of one: ``exp(-40) = 4e-18``."""
 
 _EPS = float(np.finfo(np.float64).eps)
 _LEAST_DAMPING, _MOST_DAMPING = 1e-13, 1e8
@@ -33,6 +38,19 @@ class Softmax(Loss):
     name: ClassVar[str] = "softmax"
     task: ClassVar[Literal["regression", "classification"]] = "classification"
     smoothness: ClassVar[float] = 0.5
+    attains_minimum: ClassVar[bool] = False
+    shift_invariant: ClassVar[bool] = True
+    one_hot: ClassVar[bool] = True
+    probabilistic: ClassVar[bool] = True
+    needs_several_outputs: ClassVar[bool] = True
+
+    def check_targets(self, targets: FloatArray) -> None:
+        """Raise ValueError unless rows are one-hot."""
+        if not (np.isin(targets, (0.0, 1.0)).all() and (targets.sum(axis=1) == 1).all()):
+            raise ValueError(
+                "Encoded targets of the loss 'softmax' must be one-hot rows. Got others; pass class indices "
+                "of shape (n_samples,) to have them encoded."
+            )
 
     def value(self, outputs: FloatArray, targets: FloatArray, sample_weight: FloatArray) -> float:
         """Return ``L(f)``; see :meth:`Loss.value`."""
@@ -87,6 +105,54 @@ class Softmax(Loss):
         intercept[~present] = (best[:, None] - f[:, ~present]).min(axis=0) - SATURATED_MARGIN
         intercept -= intercept.mean()
         return intercept
+
+    def epigraph(self, targets: FloatArray, sample_weight: FloatArray) -> Epigraph:
+        """Return ``sum_k exp(r_ik - t_i) <= 1`` with ``e = (t, u)``; see :meth:`Loss.epigraph`."""
+        n, n_outputs = targets.shape
+        size = n * n_outputs
+        index = np.arange(size)
+        sample = np.tile(np.arange(n), n_outputs)
+        on_sum, on_cones = (n, n + size), (3 * size, n + size)
+        return Epigraph(
+            np.zeros(size),
+            no_cost(size),
+            -np.tile(sample_weight, n_outputs) * targets.T.ravel(),
+            np.zeros(n + size),
+            np.concatenate([sample_weight, np.zeros(size)]),
+            nonneg=Rows(sparse.csr_array((n, size)), entries(sample, n + index, 1.0, on_sum), np.ones(n)),
+            exponential=Rows(
+                entries(3 * index, index, -1.0, (3 * size, size)),
+                entries(3 * index, sample, 1.0, on_cones) + entries(3 * index + 2, n + index, -1.0, on_cones),
+                np.tile([0.0, 1.0, 0.0], size),
+            ),
+        )
+
+    def conjugate_terms(
+        self, dual: FloatArray, targets: FloatArray, sample_weight: FloatArray
+    ) -> tuple[FloatArray, float]:
+        """Return ``s p log p``, at the target from what the others leave; see `entropy_error`."""
+        s = sample_weight[:, None]
+        p = np.minimum(np.abs(dual) / s, 1.0)
+        own = s * np.asarray(xlogy(p, p))
+        return np.where(targets > 0, s * np.asarray(xlog1py(1.0 - p, -p)), own), entropy_error(own, dual)
+
+
+def entropy_error(own: FloatArray, dual: FloatArray) -> float:
+    """Bound rounding errors of sums of ``s p log p`` and ``s (1 - p) log(1 - p)`` with ``p = |z| / s``.
+
+    A relative error u of ``p``, half an epsilon, moves the former by at most ``u p (1 + |log p|)``; the
+    latter by at most ``2 u p`` where ``p <= 1/2``, and otherwise by no more than ``x log x`` can change over
+    a step of u, which is ``u (1 - log u) < 38 u``. With logarithms that are right to four units
+    ``u (16 s |p log p| + 128 |z|)`` bounds the error.
+
+    Parameters
+    ----------
+    own : ndarray of shape (n, K)
+        ``s p log p``.
+    dual : ndarray of shape (n, K)
+        ``z``.
+    """
+    return 0.5 * _EPS * float(np.sum(16 * np.abs(own) + 128 * np.abs(dual)))
 
 
 def _cross_entropy(outputs: FloatArray, targets: FloatArray) -> FloatArray:
@@ -188,3 +254,6 @@ def _newton(
         if np.abs(direction).max() <= _EPS * (size + np.abs(intercept).max()):
             break
     return intercept
+
+
+register_loss(Softmax())

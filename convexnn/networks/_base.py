@@ -9,11 +9,12 @@ from typing import Any, ClassVar, Self
 import numpy as np
 from numpy.typing import ArrayLike
 
+from convexnn._parameters import checked_weights
 from convexnn._typing import FloatArray, HiddenBias
 from convexnn.activations import Activation
 from convexnn.losses import Loss, encode_targets, get_loss
 from convexnn.networks import neurons, prune
-from convexnn.networks._validation import check_hidden_bias, check_sample_weight, frozen_array
+from convexnn.networks._validation import check_hidden_bias, frozen_array
 
 __all__ = ["BaseNetwork"]
 
@@ -272,7 +273,7 @@ class BaseNetwork(ABC):
             raise ValueError(
                 f"y must have as many samples as X, {n_samples}. Got {len(np.asarray(y))} instead."
             )
-        weight = check_sample_weight(sample_weight, n_samples)
+        weight = checked_weights(sample_weight, n_samples)
         weight = np.repeat(weight, len(outputs) // max(1, n_samples))
         return loss.value(outputs, targets, weight) + float(alpha) * self.regularizer(hidden_bias)
 
@@ -348,7 +349,7 @@ class BaseNetwork(ABC):
         networks).
         """
         samples = self._checked(X)
-        weight = check_sample_weight(sample_weight, len(samples))
+        weight = checked_weights(sample_weight, len(samples))
         return prune.prune(self, samples[weight > 0])
 
     def with_neuron(self, weights: FloatArray, bias: float, output_weights: FloatArray) -> Self:

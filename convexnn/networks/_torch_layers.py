@@ -6,7 +6,7 @@ import numpy as np
 
 from convexnn._typing import FloatArray
 from convexnn.activations import ACTIVATIONS, LINEAR, Activation, leaky_relu
-from convexnn.exceptions import MissingExtraError
+from convexnn.exceptions import import_extra
 from convexnn.networks.neurons import as_relu, split
 
 if TYPE_CHECKING:
@@ -19,11 +19,7 @@ N = TypeVar("N", bound="BaseNetwork")
 
 def import_torch() -> Any:
     """Return the module torch; raise MissingExtraError where it is not installed."""
-    try:
-        import torch
-    except ModuleNotFoundError as error:
-        raise MissingExtraError("torch", "torch", "Conversion to and from PyTorch") from error
-    return torch
+    return import_extra("torch", "torch", "Conversion to and from PyTorch")
 
 
 def activation_layer(nn: Any, network: N) -> tuple[N, Any]:

@@ -8,7 +8,7 @@ from numpy.typing import ArrayLike
 from convexnn._typing import FloatArray, HiddenBias
 from convexnn.patches import PatchGeometry
 
-__all__ = ["check_hidden_bias", "check_images", "check_sample_weight", "check_samples", "frozen_array"]
+__all__ = ["check_hidden_bias", "check_images", "check_samples", "frozen_array"]
 
 
 def frozen_array(name: str, value: ArrayLike) -> FloatArray:
@@ -45,15 +45,3 @@ def _finite(samples: FloatArray) -> FloatArray:
     if not np.isfinite(samples).all():
         raise ValueError("X must be finite. Got NaN or infinity; drop or impute those samples.")
     return samples
-
-
-def check_sample_weight(sample_weight: ArrayLike | None, n_samples: int) -> FloatArray:
-    """Return the weights as float64 of shape (n_samples,), ones where none are given."""
-    if sample_weight is None:
-        return np.ones(n_samples)
-    weight = np.asarray(sample_weight, dtype=np.float64)
-    if weight.shape != (n_samples,):
-        raise ValueError(f"sample_weight must have shape ({n_samples},). Got {weight.shape} instead.")
-    if not (np.isfinite(weight).all() and (weight >= 0).all()):
-        raise ValueError("sample_weight must be finite and >= 0. Got negative, NaN or infinite entries.")
-    return weight

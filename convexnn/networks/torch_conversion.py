@@ -1,5 +1,6 @@
 """Conversion between two-layer networks and PyTorch modules; torch is imported on use."""
 
+import sys
 from typing import TYPE_CHECKING, Any, Literal
 
 from convexnn.networks._torch_layers import (
@@ -14,7 +15,13 @@ from convexnn.networks._torch_layers import (
 if TYPE_CHECKING:
     from convexnn.networks.network import TwoLayerNetwork
 
-__all__ = ["read_torch", "to_torch"]
+__all__ = ["is_torch_module", "read_torch", "to_torch"]
+
+
+def is_torch_module(thing: Any) -> bool:
+    """Whether this is a ``torch.nn.Module``; torch is not imported, as whoever made a module has done so."""
+    torch = sys.modules.get("torch")
+    return torch is not None and isinstance(thing, torch.nn.Module)
 
 
 def to_torch(network: "TwoLayerNetwork", dtype: Any = None) -> Any:

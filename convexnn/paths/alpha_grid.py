@@ -9,7 +9,8 @@ import numpy as np
 from convexnn._typing import FloatArray
 from convexnn.losses import Loss
 from convexnn_solvers import ConvexProgram, solve
-from convexnn_solvers.dual import into_domain, prices
+from convexnn_solvers.clock import Clock
+from convexnn_solvers.dual import DualDomain, into_domain, prices
 
 __all__ = [
     "alpha_grid",
@@ -25,7 +26,7 @@ _MAX_SOLVES = 60
 _ROUNDING = 16 * float(np.finfo(np.float64).eps)
 
 
-def alpha_max(program: ConvexProgram) -> float:
+def alpha_max(program: ConvexProgram, clock: Clock | None = None) -> float:
     """Return the least strength at which the best network of the program has no neurons.
 
     With ``theta = -grad L`` at the best constant outputs it is ``max {+-theta[:, k] . A_i u : u in C_i,
@@ -38,6 +39,8 @@ def alpha_max(program: ConvexProgram) -> float:
     ----------
     program : ConvexProgram
         Its own ``alpha`` does not matter.
+    clock : Clock, optional
+        Of the programs that are solved where the loss has kinks; when it is over the answer is a lower bound.
 
     Returns
     -------
@@ -55,10 +58,11 @@ def alpha_max(program: ConvexProgram) -> float:
     largest = float(prices(replace(program, alpha=0.0), theta, 1).max(initial=0.0))
     if np.isfinite(program.loss.smoothness):
         return largest
-    return largest_ratio(program, lambda alpha: _saved(replace(program, alpha=alpha)), largest)
+    clock = Clock() if clock is None else clock
+    return largest_ratio(program, lambda alpha: _saved(replace(program, alpha=alpha), clock), largest, clock)
 
 
-def dual_of_constant(program: ConvexProgram) -> FloatArray:
+def dual_of_constant(program: DualDomain) -> FloatArray:
     """Return ``-grad L`` at the best constant outputs, (n, K); zero where it is nothing but rounding."""
     outputs, targets, weight = np.zeros(program.targets.shape), program.targets, program.sample_weight
     size = float(np.abs(program.loss.gradient(outputs, targets, weight)).sum())
@@ -68,14 +72,14 @@ def dual_of_constant(program: ConvexProgram) -> FloatArray:
     return np.zeros_like(theta) if np.abs(theta).sum() <= _ROUNDING * size else theta
 
 
-def _saved(program: ConvexProgram) -> tuple[float, float]:
+def _saved(program: ConvexProgram, clock: Clock) -> tuple[float, float]:
     """Objective and sum of norms at the optimum of a program."""
-    result = solve(program, tol=_KINK_TOL)
+    result = solve(program, tol=_KINK_TOL, time_limit=clock)
     return result.objective, float(program.block_norms(result.blocks).sum())
 
 
 def largest_ratio(
-    program: ConvexProgram, solved: Callable[[float], tuple[float, float]], guess: float
+    program: DualDomain, solved: Callable[[float], tuple[float, float]], guess: float, clock: Clock
 ) -> float:
     """Return ``max (constant - L(f)) / sum_i |u_i|`` over the points of a program (Dinkelbach's method).
 
@@ -84,12 +88,13 @@ def largest_ratio(
 
     Parameters
     ----------
-    program : ConvexProgram
+    program : ConvexProgram or Problem
         For loss and targets.
     solved : callable
         Objective and sum of norms at the optimum for a strength.
     guess : float
         Where to look first, non-negative.
+    clock : Clock
     """
     outputs, targets, weight = np.zeros(program.targets.shape), program.targets, program.sample_weight
     if program.fit_intercept:
@@ -97,7 +102,7 @@ def largest_ratio(
     constant = program.loss.value(outputs, targets, weight)
     alpha, ratio = guess or constant, 0.0
     for _ in range(_MAX_SOLVES):
-        if alpha <= _ROUNDING * constant:
+        if alpha <= _ROUNDING * constant or clock.expired:
             break
         objective, penalty = solved(alpha)
         if constant - objective > _KINK_TOL * constant:
@@ -158,7 +163,7 @@ def checked_alphas(alphas: Any, eps: Any) -> int | FloatArray:
 
 def check_attained(alphas: int | FloatArray, loss: Loss) -> None:
     """Raise ValueError before a path is begun whose last point has no minimum."""
-    if not isinstance(alphas, int) and alphas[-1] == 0 and loss.name in {"log_loss", "softmax"}:
+    if not isinstance(alphas, int) and alphas[-1] == 0 and not loss.attains_minimum:
         raise ValueError(
             f"alphas must be positive with loss={loss.name!r}, which has no minimum at alpha=0 when the "
             "classes can be separated. Got 0 among them."

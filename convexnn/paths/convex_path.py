@@ -9,19 +9,19 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import check_X_y
 from sklearn.utils.multiclass import check_classification_targets
 
+from convexnn._random import as_seed
 from convexnn._typing import FloatArray, HiddenBias, RandomState
 from convexnn.activations import Activation, get_activation
-from convexnn.columns import SolverSettings
 from convexnn.losses import Loss, get_loss
 from convexnn.paths.alpha_grid import check_attained, checked_alphas
 from convexnn.paths.follow import follow_to_end
-from convexnn.paths.path_problem import path_problem
+from convexnn.paths.path_problem import PathProblem
 from convexnn.paths.path_result import PathResult, above_tolerance
 from convexnn.patterns import PatternSet
-from convexnn.programs import check_bias
+from convexnn.problem import NetworkKind, Problem, TrainingData, check_sample_weight, encode_classes
 from convexnn.programs.pattern_choice import check_patterns_option
-from convexnn.programs.samples import check_sample_weight
-from convexnn.programs.training import NetworkKind, TrainingData, as_seed, encode_classes
+from convexnn.training import TrainingOptions
+from convexnn_solvers.clock import Clock
 
 __all__ = ["convex_path"]
 
@@ -115,16 +115,15 @@ def convex_path(
     >>> path.alphas, path.objectives.round(4), path.gap_scope
     (array([0.1 , 0.01]), array([0.6577, 0.0855]), 'global')
     """
-    grid = checked_alphas(alphas, eps)
+    clock, grid = Clock.of(time_limit), checked_alphas(alphas, eps)
     data = _training_data(X, y, loss, sample_weight)
     check_attained(grid, data.loss)
-    kind = NetworkKind(get_activation(activation), patterns, hidden_bias, fit_intercept)
-    check_bias(hidden_bias, fit_intercept, kind.activation)
+    kind = NetworkKind(get_activation(activation), hidden_bias, fit_intercept)
     check_patterns_option(patterns)
-    settings = SolverSettings(solver, tol, max_iter, time_limit, verbose)
     seed = as_seed(random_state)
-    problem = path_problem(data, kind, alphas=grid, settings=settings, seed=seed)
-    path = PathResult.of(*follow_to_end(problem, grid, eps, settings))
+    options = TrainingOptions(patterns, solver, tol, max_iter, time_limit, seed, verbose)
+    problem = PathProblem.of(Problem.of(data, kind, 1.0), grid, options, clock)
+    path = PathResult.of(*follow_to_end(problem, grid, eps, clock))
     if not path.converged:
         warnings.warn(_complaint(path, tol), ConvergenceWarning, stacklevel=2)
     return path

@@ -1,45 +1,28 @@
 """Training along descending strengths, each from the network before."""
 
-import time
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from itertools import count
-from typing import cast
 
 import numpy as np
 
 from convexnn._typing import FloatArray
-from convexnn.columns import SolverSettings, Trained
-from convexnn.networks import TwoLayerNetwork
 from convexnn.paths.alpha_grid import alpha_grid
 from convexnn.paths.path_problem import PathProblem
-from convexnn_solvers import ConvexProgram, SolveResult, Status
+from convexnn.problem import Neurons
+from convexnn.training import Fit
+from convexnn_solvers import Status
+from convexnn_solvers.clock import Clock
 
-__all__ = ["PathPoint", "follow", "follow_to_end"]
+__all__ = ["follow", "follow_to_end"]
 
-
-@dataclass(frozen=True, eq=False)
-class PathPoint:
-    """The solution for one strength and its network."""
-
-    alpha: float
-    trained: Trained
-    network: TwoLayerNetwork
-
-    @property
-    def result(self) -> SolveResult:
-        """The solution."""
-        return self.trained.result
-
-    @property
-    def is_last(self) -> bool:
-        """Whether the limits or the user ended the path here."""
-        return self.result.status in (Status.TIME_LIMIT, Status.INTERRUPTED)
+# Of a limit of time, what finding the largest strength of a path may take.
+_LARGEST_SHARE = 0.2
 
 
 def follow(
-    problem: PathProblem, alphas: FloatArray, settings: SolverSettings, *, empty_above: float = np.inf
-) -> Iterator[PathPoint]:
+    problem: PathProblem, alphas: FloatArray, clock: Clock, *, empty_above: float = np.inf
+) -> Iterator[Fit]:
     """Yield the points of a path one after another; it ends early where time is up or on an interrupt.
 
     Parameters
@@ -47,53 +30,48 @@ def follow(
     problem : PathProblem
     alphas : ndarray of shape (n_alphas,)
         Descending.
-    settings : SolverSettings
-        `time_limit` is for the whole path, `max_iter` for each point of it.
+    clock : Clock
+        Of the whole path; the first point is yielded in any case.
     empty_above : float
         Strengths from here on are known to leave no neurons.
 
     Yields
     ------
-    PathPoint
+    Fit
+        Of `TIME_LIMIT` or `INTERRUPTED` if it is the last one before its time.
     """
-    began = time.perf_counter()
-    before = None
+    before: Fit | None = None
     for position, alpha in zip(count(1), alphas.tolist(), strict=False):
-        left = settings.time_limit
-        if left is not None and position > 1:
-            left -= time.perf_counter() - began
-            if left <= 0:
-                return
-        at_point = replace(settings, time_limit=left, verbose=max(0, settings.verbose - 1))
-        trained = problem.trained(alpha, at_point, before)
-        program = trained.problem.at(alpha)
-        if alpha >= empty_above and trained.result.blocks.any():
-            trained = replace(trained, result=_without_neurons(program, trained.result, settings.tol))
-        if settings.verbose:
-            print(f"alpha {position:3d} of {len(alphas)}: {alpha:.6g}  {trained.result!r}")
-        before = trained
-        point = PathPoint(alpha, trained, cast(TwoLayerNetwork, trained.network))
-        yield point
-        if point.is_last:
+        if position > 1 and clock.expired:
+            return
+        fit = problem.fit(alpha, clock, before)
+        if alpha >= empty_above and fit.network.n_neurons:
+            fit = _without_neurons(fit, problem.options.tol)
+        if problem.options.verbose:
+            print(f"alpha {position:3d} of {len(alphas)}: {alpha:.6g}  {fit.result!r}")
+        before = fit
+        yield fit
+        if fit.result.status in (Status.TIME_LIMIT, Status.INTERRUPTED):
             return
 
 
-def _without_neurons(program: ConvexProgram, result: SolveResult, tol: float) -> SolveResult:
+def _without_neurons(fit: Fit, tol: float) -> Fit:
     """Return the zero network instead of one that is better by less than the tolerance resolves."""
-    zero = program.zeros()
-    best = np.zeros(program.n_outputs)
-    if program.fit_intercept:
-        outputs = np.zeros(program.targets.shape)
-        best = program.loss.optimal_intercept(outputs, program.targets, program.sample_weight)
-    objective = program.objective(zero, best)
-    if objective - result.dual_objective > tol * abs(objective):
-        return result
-    return replace(result, blocks=zero, intercept=best, objective=objective)
+    problem, constant = fit.problem, fit.problem.best_constant()
+    outputs = np.zeros(problem.targets.shape) + constant
+    objective = problem.loss.value(outputs, problem.targets, problem.sample_weight)
+    if objective - fit.result.dual_objective > tol * abs(objective):
+        return fit
+    result = replace(
+        fit.result, blocks=np.zeros_like(fit.result.blocks), intercept=constant, objective=objective
+    )
+    network = problem.network(Neurons.none(problem.layer.n_weights, constant))
+    return replace(fit, result=result, network=network)
 
 
 def follow_to_end(
-    problem: PathProblem, alphas: int | FloatArray, eps: float, settings: SolverSettings
-) -> tuple[list[PathPoint], FloatArray]:
+    problem: PathProblem, alphas: int | FloatArray, eps: float, clock: Clock
+) -> tuple[list[Fit], FloatArray]:
     """Collect the points of a path.
 
     Parameters
@@ -103,11 +81,11 @@ def follow_to_end(
         A number of strengths for `alpha_grid`, or descending strengths.
     eps : float
         For `alpha_grid`.
-    settings : SolverSettings
+    clock : Clock
 
     Returns
     -------
-    points : list of PathPoint
+    points : list of Fit
     alphas : ndarray
         All strengths, also those that were not reached.
 
@@ -118,11 +96,11 @@ def follow_to_end(
     """
     empty_above = np.inf
     if isinstance(alphas, int):
-        alphas = alpha_grid(problem.alpha_max(), alphas, eps)
+        alphas = alpha_grid(problem.alpha_max(clock.share(_LARGEST_SHARE)), alphas, eps)
         empty_above = alphas[0]
-    points: list[PathPoint] = []
+    points: list[Fit] = []
     try:
-        points.extend(follow(problem, alphas, settings, empty_above=empty_above))
+        points.extend(follow(problem, alphas, clock, empty_above=empty_above))
     except KeyboardInterrupt:
         if not points:
             raise

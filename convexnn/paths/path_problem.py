@@ -1,144 +1,132 @@
-"""One problem for many strengths: over a list of patterns, or with an exact search for each strength."""
+"""One problem for many strengths: over a list of patterns, or with a search for each strength."""
 
 import math
 from dataclasses import dataclass, replace
+from typing import Self
 
 import numpy as np
 
 from convexnn._typing import FloatArray
-from convexnn.columns import SolverSettings, Trained, check_exact, solve_problem, train
 from convexnn.paths.alpha_grid import alpha_max, dual_of_constant, largest_ratio
 from convexnn.patterns import PatternSet
-from convexnn.programs.pattern_choice import PatternChoice
-from convexnn.programs.restricted import RestrictedPrograms
-from convexnn.programs.training import NetworkKind, TrainingData, TrainingProblem, training_problem
-from convexnn_solvers import ConvexProgram
+from convexnn.problem import Problem
+from convexnn.programs.pattern_choice import PatternChoice, choose_patterns
+from convexnn.training import Fit, TrainingOptions, check_exact, train
+from convexnn.training.listed import ListedProgram
+from convexnn_solvers.clock import Clock
 from convexnn_solvers.result import Status
 
-__all__ = ["PathProblem", "path_problem"]
+__all__ = ["PathProblem"]
 
-# Strengths at which patterns for a whole path are adapted, in units of the largest.
+# Strengths at which patterns for a whole path are adapted, in units of the largest: a path from one to a
+# thousandth crosses networks of few and of many neurons.
 _ADAPTED_AT = (0.3, 0.03, 0.003)
+# Share of a limit of time that adapting these may take, all together.
+_ADAPTING_SHARE = 0.5
+# Relative gap of the programs by which the largest strength of losses with kinks is found.
 _KINK_TOL = 1e-8
 
 
 @dataclass(frozen=True, eq=False)
 class PathProblem:
-    """Samples and kind of networks, ready for training at any strength.
+    """A problem, ready for training at any strength.
 
     Attributes
     ----------
-    data : TrainingData
-    kind : NetworkKind
-    listed : TrainingProblem or None
-        The problem over a list of patterns, which all strengths share; None with an exact search.
+    problem : Problem
+        Its own ``alpha`` does not matter.
+    listed : ListedProgram or None
+        The program over a list of patterns, which all strengths share; None with an exact search.
+    options : TrainingOptions
     """
 
-    data: TrainingData
-    kind: NetworkKind
-    listed: TrainingProblem | None
+    problem: Problem
+    listed: ListedProgram | None
+    options: TrainingOptions
 
-    def trained(self, alpha: float, settings: SolverSettings, before: Trained | None) -> Trained:
+    @classmethod
+    def of(cls, problem: Problem, alphas: int | FloatArray, options: TrainingOptions, clock: Clock) -> Self:
+        """Prepare a path.
+
+        With ``patterns="auto"``, where the patterns are too many to list, they are adapted at a few
+        strengths, and the union is the list of the whole path.
+
+        Parameters
+        ----------
+        problem : Problem
+        alphas : int or ndarray
+            The strengths of the path, or how many between the largest and small fractions of it.
+        options : TrainingOptions
+            `max_iter` is for each strength.
+        clock : Clock
+            Of the path.
+        """
+        options.check()
+        # Only alpha = 0 and alpha > 0 differ here: without regularisation patterns cannot be searched for.
+        least = 1.0 if isinstance(alphas, int) else float(np.min(alphas))
+        choice = choose_patterns(options.patterns, problem.at(min(1.0, least)), options.random_state)
+        if choice is not None:
+            return cls(problem, ListedProgram(problem, choice), options)
+        if options.patterns == "exact":
+            check_exact(problem, clock)
+            return cls(problem, None, options)
+        if isinstance(alphas, int):
+            alphas = (_largest_price(problem, False, clock) or 1.0) * np.array(_ADAPTED_AT)
+        adapting = clock.share(_ADAPTING_SHARE)
+        patterns = _adapted(problem, alphas, options.quieter, adapting)
+        listed = ListedProgram(problem, PatternChoice(patterns, complete=False))
+        return cls(problem, listed, options)
+
+    def fit(self, alpha: float, clock: Clock, before: Fit | None = None) -> Fit:
         """Train at one strength, starting from what was trained before."""
-        if self.listed is None:
-            previous = None if before is None else before.network
-            return train(
-                self.data, self.kind, alpha=alpha, settings=settings, random_state=0, previous=previous
-            )
-        start = None if before is None else (before.result.blocks, before.result.intercept)
-        return solve_problem(self.listed, alpha, settings, start)
-
-    def alpha_max(self) -> float:
-        """Return the least strength that leaves no neurons, see `convexnn.paths.alpha_grid.alpha_max`."""
+        options = self.options.quieter
         if self.listed is not None:
-            return alpha_max(self.listed.program)
-        program = _one_pattern(self.data, self.kind)
-        largest = largest_price(self.data, self.kind, program)
-        if np.isfinite(program.loss.smoothness):
+            return self.listed.fit(alpha, options, clock, before)
+        previous = None if before is None else before.network
+        return train(self.problem.at(alpha), options, clock, previous)
+
+    def alpha_max(self, clock: Clock) -> float:
+        """Return the least strength that leaves no neurons, see `convexnn.paths.alpha_grid.alpha_max`."""
+        problem = self.problem
+        if self.listed is not None:
+            return problem.frame.scale * alpha_max(self.listed.program, clock)
+        largest = _largest_price(problem, True, clock)
+        if np.isfinite(problem.loss.smoothness):
             return largest
+        fine = replace(self, options=replace(self.options, tol=_KINK_TOL))
 
         def solved(alpha: float) -> tuple[float, float]:
-            found = self.trained(alpha, SolverSettings(tol=_KINK_TOL), None)
-            norms = found.problem.at(alpha).block_norms(found.result.blocks)
-            return found.result.objective, float(norms.sum())
+            found = fine.fit(alpha, clock)
+            # Of balanced neurons half the squares of all weights are the sum of norms.
+            return found.result.objective, found.network.regularizer()
 
-        return largest_ratio(program, solved, largest)
-
-
-def path_problem(
-    data: TrainingData, kind: NetworkKind, *, alphas: int | FloatArray, settings: SolverSettings, seed: int
-) -> PathProblem:
-    """Prepare a path.
-
-    With ``patterns="auto"``, where the patterns are too many to list, they are adapted at a few strengths,
-    and the union is the list of the whole path.
-
-    Parameters
-    ----------
-    data : TrainingData
-    kind : NetworkKind
-    alphas : int or ndarray
-        The strengths of the path, or how many between the largest and small fractions of it.
-    settings : SolverSettings
-    seed : int
-    """
-    # Only alpha = 0 and alpha > 0 differ here: without regularisation patterns cannot be searched for.
-    least = 1.0 if isinstance(alphas, int) else float(np.min(alphas))
-    listed = training_problem(data, kind, alpha=min(1.0, least), random_state=seed)
-    if listed is not None:
-        return PathProblem(data, kind, listed)
-    if kind.patterns == "exact":
-        check_exact(data, kind, settings)
-        return PathProblem(data, kind, None)
-    if isinstance(alphas, int):
-        program = _one_pattern(data, kind)
-        alphas = (largest_price(data, kind, program) or 1.0) * np.array(_ADAPTED_AT)
-    return PathProblem(data, kind, _adapted(data, kind, alphas, settings, seed))
+        return largest_ratio(problem, solved, largest, clock)
 
 
-def _adapted(
-    data: TrainingData, kind: NetworkKind, alphas: FloatArray, settings: SolverSettings, seed: int
-) -> TrainingProblem:
+def _adapted(problem: Problem, alphas: FloatArray, options: TrainingOptions, clock: Clock) -> PatternSet:
     """Unite the patterns that adapt to at most three of the strengths."""
     chosen = np.unique(alphas[np.linspace(0, len(alphas) - 1, len(_ADAPTED_AT)).astype(np.intp)])[::-1]
-    programs = RestrictedPrograms.of(data, kind, 1.0)
     patterns: PatternSet | None = None
     previous = None
-    for alpha in chosen.tolist():
-        share = None if settings.time_limit is None else settings.time_limit / (2 * len(chosen))
-        found = train(
-            data,
-            kind,
-            alpha=alpha,
-            settings=replace(settings, time_limit=share, verbose=max(0, settings.verbose - 1)),
-            random_state=seed,
-            previous=previous,
-        )
+    for position, alpha in enumerate(chosen.tolist()):
+        found = train(problem.at(alpha), options, clock.share(1.0 / (len(chosen) - position)), previous)
         if found.result.status is Status.INTERRUPTED:
             raise KeyboardInterrupt
-        own = found.problem.choice.patterns
-        patterns = own if patterns is None else patterns.union(own)
+        patterns = found.patterns if patterns is None else patterns.union(found.patterns)
         previous = found.network
     if patterns is None:
         raise ValueError("A path needs at least one alpha. Got none.")
-    choice = PatternChoice(patterns, complete=False)
-    return TrainingProblem(data, kind, programs.program(patterns), choice)
+    return patterns
 
 
-def _one_pattern(data: TrainingData, kind: NetworkKind) -> ConvexProgram:
-    programs = RestrictedPrograms.of(data, kind, 1.0)
-    return programs.program(programs.patterns(np.eye(programs.layer.n_weights)[:1]))
-
-
-def largest_price(data: TrainingData, kind: NetworkKind, program: ConvexProgram) -> float:
-    """Return the largest price of a neuron at constant outputs: exact with "exact", else as ascents find."""
-    theta = dual_of_constant(program)
-    layer = RestrictedPrograms.of(data, kind, 1.0).layer
+def _largest_price(problem: Problem, proved: bool, clock: Clock) -> float:
+    """Return the largest price of a neuron at constant outputs: exact if proved, else as ascents find."""
+    layer, theta = problem.layer, dual_of_constant(problem)
     largest = 0.0
     for column in theta.T:
         _, values = layer.maxima(column, np.empty((0, layer.n_weights)))
         largest = max(largest, float(np.abs(values).max(initial=0.0)))
-        if kind.patterns == "exact":
-            bounds = layer.bounds(column, threshold=largest)
-            largest = max(largest, bounds.upper if bounds.complete else math.inf)
-    return largest
+        if proved:
+            bounds = layer.bounds(column, threshold=largest, time_limit=clock.time_limit)
+            largest = max(largest, bounds.upper if bounds.complete or clock.limited else math.inf)
+    return problem.frame.scale * largest

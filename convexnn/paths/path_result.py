@@ -2,13 +2,14 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import cast
 
 import numpy as np
 
 from convexnn._typing import FloatArray, IntArray
 from convexnn.networks import TwoLayerNetwork
-from convexnn.paths.follow import PathPoint
 from convexnn.patterns import PatternSet
+from convexnn.training import Fit
 from convexnn_solvers import SolveResult, Status
 
 __all__ = ["PathResult"]
@@ -53,18 +54,18 @@ class PathResult:
             object.__setattr__(self, name, array)
 
     @classmethod
-    def of(cls, points: Sequence[PathPoint], alphas: FloatArray) -> "PathResult":
+    def of(cls, points: Sequence[Fit], alphas: FloatArray) -> "PathResult":
         """Collect points that were reached, of all strengths asked for."""
-        patterns = points[0].trained.problem.patterns
+        patterns = points[0].patterns
         for point in points[1:]:
-            if point.trained.problem is not points[0].trained.problem:
-                patterns = patterns.union(point.trained.problem.patterns)
-        scopes = {point.trained.scope for point in points}
+            if point.patterns is not points[0].patterns:
+                patterns = patterns.union(point.patterns)
+        scopes = {point.scope for point in points}
         return cls(
             alphas=alphas[: len(points)],
             results=tuple(point.result for point in points),
-            networks=tuple(point.network for point in points),
-            patterns=patterns,
+            networks=tuple(cast(TwoLayerNetwork, point.network) for point in points),
+            patterns=points[0].problem.on_all_samples(patterns),
             gap_scope="global" if scopes == {"global"} else "patterns",
             alphas_left=alphas[len(points) :],
         )

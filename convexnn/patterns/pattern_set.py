@@ -7,9 +7,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from convexnn._random import as_generator
 from convexnn._typing import BoolArray, FloatArray, IntArray, RandomState, WordArray
 from convexnn.patterns._bits import Scalar, match_rows, n_words, pack_bits, unique_rows, unpack_bits
-from convexnn.patterns.witnesses import ScaledData, as_generator, check_data, into_interior
+from convexnn.patterns.witnesses import ScaledData, check_data, into_interior
 
 __all__ = ["PatternSet"]
 

@@ -8,15 +8,15 @@ from copy import deepcopy
 import numpy as np
 from numpy.typing import ArrayLike
 
+from convexnn._random import as_generator
 from convexnn._typing import FloatArray, IntArray, RandomState, WordArray
 from convexnn.exceptions import PatternCountWarning
 from convexnn.patterns._bits import interleaved, match_rows, unique_rows
 from convexnn.patterns.arrangement import Arrangement
-from convexnn.patterns.count import count_patterns
 from convexnn.patterns.enumerate import all_cells
 from convexnn.patterns.pattern_set import PatternSet
 from convexnn.patterns.stream import found
-from convexnn.patterns.witnesses import ResolutionError, ScaledData, as_generator, check_data, into_interior
+from convexnn.patterns.witnesses import ResolutionError, ScaledData, check_data, into_interior
 
 __all__ = ["sample_patterns"]
 
@@ -161,7 +161,7 @@ class _Sampler:
     def fill(self) -> bool:
         """Find the missing cells; return whether all cells were found and they are too few."""
         arrangement = Arrangement.of(self.data)
-        bound = count_patterns(max(1, arrangement.n_hyperplanes), arrangement.rank)
+        bound = arrangement.most_cells
         few = bound <= max(_MOST_LISTED_CELLS, 4 * self.n_patterns)
         # Where the full list cannot be verified, single cells still can.
         if few and bound * self.data.n_samples <= _MOST_LISTED_BITS:

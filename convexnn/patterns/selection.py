@@ -10,11 +10,12 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from convexnn._jit import kernel
+from convexnn._random import as_generator
 from convexnn._typing import BoolArray, FloatArray, IndexArray, RandomState, WordArray
 from convexnn.patterns._bits import pack_bits, unique_rows
 from convexnn.patterns.enumerate import enumerate_patterns
 from convexnn.patterns.pattern_set import PatternSet
-from convexnn.patterns.witnesses import as_generator, check_data
+from convexnn.patterns.witnesses import check_data
 
 __all__ = ["chosen_patches", "enumerate_selections", "selection_bits", "selection_patterns"]
 

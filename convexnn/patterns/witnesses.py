@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from convexnn._typing import BoolArray, FloatArray, IntArray, RandomState, WordArray
+from convexnn._typing import BoolArray, FloatArray, IntArray, WordArray
 from convexnn.patterns._bits import pack_bits, pack_signs
 
 _BLOCK_ENTRIES = 1 << 16  # of X U' held at a time, 512 kB: they should stay in cache
@@ -24,14 +24,6 @@ class ResolutionError(RuntimeError):
 
     A list of all cells raises it; single cells are found on any data.
     """
-
-
-def as_generator(random_state: RandomState) -> np.random.Generator:
-    """Return a NumPy Generator; a legacy RandomState seeds one by four of its draws."""
-    if isinstance(random_state, np.random.RandomState):
-        seeds = random_state.randint(0, 2**31 - 1, size=4)
-        return np.random.default_rng([int(seed) for seed in seeds])
-    return np.random.default_rng(random_state)
 
 
 def check_data(X: FloatArray) -> FloatArray:
@@ -141,7 +133,7 @@ class ScaledData:
         for start in range(0, n_patterns, step):
             block = slice(start, start + step)
             values = np.ascontiguousarray(scaled[block] @ self.rows.T)
-            bits[block], certain[block] = pack_signs(values, self.tolerance, norms[block])
+            pack_signs(values, self.tolerance, norms[block], bits[block], certain[block])
         bits |= self.zero_bits
         return bits, certain
 

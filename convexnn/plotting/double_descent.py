@@ -6,14 +6,14 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from convexnn._typing import FloatArray, RandomState
+from convexnn.exceptions import import_extra
 from convexnn.fourier import DoubleDescentCurve, double_descent_curve
-from convexnn.plotting._pyplot import import_pyplot
 
 __all__ = ["DoubleDescentDisplay"]
 
 _METRICS = {"squared_error": "mean squared error", "misclassified": "misclassified"}
-_BELOW = 0.1
-"""Where a logarithmic axis begins, as a part of the least test error; training errors go to zero."""
+_AXIS_BEGINS_AT = 0.1
+"""Times the least test error, of a logarithmic axis: a decade of room, as training errors go to zero."""
 
 
 class DoubleDescentDisplay:
@@ -118,7 +118,7 @@ class DoubleDescentDisplay:
         MissingExtraError
             If matplotlib is not installed.
         """
-        import_pyplot()  # before the work
+        import_extra("matplotlib.pyplot", "plot", "Plotting")  # before the work
         curve = double_descent_curve(
             estimator,
             X,
@@ -166,7 +166,7 @@ class DoubleDescentDisplay:
         MissingExtraError
             If matplotlib is not installed.
         """
-        pyplot = import_pyplot()
+        pyplot = import_extra("matplotlib.pyplot", "plot", "Plotting")
         train, test = self._figures(metric)
         scale = yscale or (_scale_for(test) if metric == "squared_error" else "linear")
         if ax is None:
@@ -184,7 +184,7 @@ class DoubleDescentDisplay:
         )
         ax.set(xscale="log", yscale=scale, xlabel="number of features", ylabel=_METRICS[metric])
         if scale == "log" and test.any():
-            ax.set_ylim(bottom=_BELOW * test[test > 0].min())
+            ax.set_ylim(bottom=_AXIS_BEGINS_AT * test[test > 0].min())
         if norm:
             self.norm_ax_ = ax.twinx()
             self._draw(self.norm_ax_, self.curve.coef_norm, "norm", color="C2", linestyle="--")

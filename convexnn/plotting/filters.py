@@ -6,14 +6,15 @@ from typing import Any
 import numpy as np
 
 from convexnn._typing import FloatArray, IntArray
+from convexnn.exceptions import import_extra
 from convexnn.networks import ConvNetwork
 from convexnn.networks.neurons import layer_norms
-from convexnn.plotting._pyplot import import_pyplot
 
 __all__ = ["FilterDisplay"]
 
-_SIDE = 1.6
-"""Inches of figure per filter."""
+_INCHES_PER_FILTER = 1.6
+"""Side of its square in a new figure: eight in a row are a wide screen, and titles are legible."""
+_INCHES_OF_TITLE = 0.2
 
 
 class FilterDisplay:
@@ -169,7 +170,7 @@ class FilterDisplay:
         MissingExtraError
             If matplotlib is not installed.
         """
-        pyplot = import_pyplot()
+        pyplot = import_extra("matplotlib.pyplot", "plot", "Plotting")
         filters = self._channels(channel)
         is_signal = filters.ndim == 3
         shown = np.argsort(-self.contributions, kind="stable")[: _count(n_filters, len(filters))]
@@ -234,7 +235,7 @@ def _grid(pyplot: Any, ax: Any, n: int, n_columns: int) -> Any:
     columns = min(n, n_columns)
     rows = math.ceil(n / columns)
     if ax is None:
-        size = (_SIDE * columns, (_SIDE + 0.2) * rows)
+        size = (_INCHES_PER_FILTER * columns, (_INCHES_PER_FILTER + _INCHES_OF_TITLE) * rows)
         figure = pyplot.figure(figsize=size, layout="constrained")
         cells = figure.add_gridspec(rows, columns)
     else:

@@ -7,7 +7,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from convexnn._typing import FloatArray
 from convexnn.ensembles import SubModelCurve, submodel_curve
-from convexnn.plotting._pyplot import import_pyplot
+from convexnn.exceptions import import_extra
 
 __all__ = ["CombinationWeightsDisplay", "SubModelCurveDisplay"]
 
@@ -65,7 +65,7 @@ class SubModelCurveDisplay:
         MissingExtraError
             If matplotlib is not installed.
         """
-        import_pyplot()  # before the work
+        import_extra("matplotlib.pyplot", "plot", "Plotting")  # before the work
         return cls.from_curve(submodel_curve(ensemble, X, y, sizes=sizes, scoring=scoring), **options)
 
     @classmethod
@@ -109,7 +109,7 @@ class SubModelCurveDisplay:
         MissingExtraError
             If matplotlib is not installed.
         """
-        pyplot = import_pyplot()
+        pyplot = import_extra("matplotlib.pyplot", "plot", "Plotting")
         self.ax_ = pyplot.subplots(layout="constrained")[1] if ax is None else ax
         self.figure_ = self.ax_.figure
         curve = self.curve
@@ -199,7 +199,7 @@ class CombinationWeightsDisplay:
         MissingExtraError
             If matplotlib is not installed.
         """
-        pyplot = import_pyplot()
+        pyplot = import_extra("matplotlib.pyplot", "plot", "Plotting")
         self.ax_ = pyplot.subplots(layout="constrained")[1] if ax is None else ax
         self.figure_ = self.ax_.figure
         n = len(self.weights)

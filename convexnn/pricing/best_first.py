@@ -16,11 +16,12 @@ from convexnn._typing import FloatArray
 __all__ = ["DEPTH", "BestFirst", "Face", "Found", "Maximisations"]
 
 DEPTH = 250  # cuts of one cone: by then its vertices differ by rounding
-# Searches of one round, as many for any number of threads, so that results do not depend on these.
-_TASKS = 32
-# Cones that a search of the first round visits, and four times as many in each later one, up to a number
-# that follows from operations, about 7 ns each: a round takes 0.2 s on one thread.
-_FIRST_CONES, _GROWTH, _MOST_CONES, _TASK_OPERATIONS = 16, 4, 4096, 1e6
+# A round is so many searches at most, whatever the number of threads, so that results do not depend on that;
+# each visits a few cones in the first round, and more by a factor in later ones, up to a number.
+_SEARCHES, _FIRST_CONES, _GROWTH, _MOST_CONES = 32, 16, 4, 4096
+_ROUND_OPERATIONS = (
+    3e7  # but not more than this together: 0.2 s on one thread, after which limits are looked at
+)
 _ROOTS_AT_ONCE = 16  # a face with more cones to begin with returns them instead of searching
 
 
@@ -40,7 +41,7 @@ class Face(Protocol):
         bound: float,
         threshold: float,
         tol: float,
-        budget: int,
+        max_nodes: int,
         best: FloatArray,
         stack: FloatArray,
         bounds: FloatArray,
@@ -56,7 +57,7 @@ class Face(Protocol):
             Of the cone.
         threshold, tol : float
             Cones below ``max(threshold, (1 + tol) best[0])`` are settled.
-        budget : int
+        max_nodes : int
             Cones to visit at most.
         best : ndarray of shape (1 + r,)
             Largest value that is known and where; is updated.
@@ -135,13 +136,15 @@ class BestFirst:
         bool
             Whether all cones are settled.
         """
-        most = min(_MOST_CONES, max(_GROWTH, int(_TASK_OPERATIONS / self._pricing.operations)))
+        affordable = _ROUND_OPERATIONS / self._pricing.operations
+        n_searches = max(1, min(_SEARCHES, int(affordable)))
+        most = max(1, min(_MOST_CONES, int(affordable / n_searches)))
         n_cones = min(_FIRST_CONES, most)
         with ThreadPoolExecutor(numba.get_num_threads()) as pool:
             while self._open and self.lower <= stop_above:
                 if time.perf_counter() > deadline or self.n_visited >= max_nodes:
                     return False
-                tasks = [heapq.heappop(self._open) for _ in range(min(_TASKS, len(self._open)))]
+                tasks = [heapq.heappop(self._open) for _ in range(min(n_searches, len(self._open)))]
                 allowed = math.ceil(min(n_cones, (max_nodes - self.n_visited) / len(tasks)))
                 # All are awaited first: none may see by chance what another has found.
                 for found in list(pool.map(self._searched, tasks, repeat(allowed))):
@@ -149,23 +152,33 @@ class BestFirst:
                 n_cones = min(most, _GROWTH * n_cones)
         return not self._open
 
-    def _searched(self, task: tuple[float, int, int, FloatArray | None], budget: int) -> list[Found]:
+    def _searched(self, task: tuple[float, int, int, FloatArray | None], n_cones: int) -> list[Found]:
+        """Search below a cone, or the roots of a face, visiting about so many cones."""
         bound, _, key, cone = -task[0], *task[1:]
         face = self._pricing.face(key)
         limit = max(self._threshold, (1 + self._tol) * self.lower)
         if bound <= limit + face.slack:
             return [Found(key, np.zeros(1), bound, 0, np.empty((0, 0, 0)), np.empty(0))]
         roots = face.roots() if cone is None else cone[None]
-        if len(roots) > _ROOTS_AT_ONCE:
-            return [Found(key, np.zeros(1), 0.0, 0, roots, np.full(len(roots), bound))]
-        return [self._below(face, key, root, bound, budget) for root in roots]
+        begun = roots[:n_cones] if len(roots) <= _ROOTS_AT_ONCE else roots[:0]
+        left = roots[len(begun) :]
+        found = [self._below(face, key, root, bound, max(1, n_cones // len(begun))) for root in begun]
+        return [*found, Found(key, np.zeros(1), 0.0, 0, left, np.full(len(left), bound))]
 
-    def _below(self, face: Face, key: int, cone: FloatArray, bound: float, budget: int) -> Found:
+    def _below(self, face: Face, key: int, cone: FloatArray, bound: float, n_cones: int) -> Found:
         r = cone.shape[1]
         stack, bounds, record = np.empty((DEPTH, r, r)), np.empty(DEPTH), np.zeros(2)
         best = np.concatenate([[self.lower], np.zeros(r)])
         left = face.search(
-            np.ascontiguousarray(cone), bound, self._threshold, self._tol, budget, best, stack, bounds, record
+            np.ascontiguousarray(cone),
+            bound,
+            self._threshold,
+            self._tol,
+            n_cones,
+            best,
+            stack,
+            bounds,
+            record,
         )
         return Found(key, best, record[1], int(record[0]), stack[:left].copy(), bounds[:left].copy())
 

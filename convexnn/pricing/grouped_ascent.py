@@ -5,6 +5,9 @@ gradient g of ``b . G`` maximises that linear piece over the ball: a step of the
 lowers ``|G|`` while the piece stays the same.
 """
 
+import math
+import time
+
 import numpy as np
 
 from convexnn._typing import FloatArray, IntArray
@@ -12,9 +15,10 @@ from convexnn.pricing.grouped_gain import GroupedGain
 
 __all__ = ["ascend", "grouped_maxima"]
 
-_MAX_STEPS = 100
-_RISE = 1e-13
-_ENTRIES = 4_000_000  # of the arrays of all starts together
+_MAX_STEPS = 100  # of an ascent, each from one cell to another; most end after ten
+_RISE = 1e-13  # of a step, relative: less is rounding
+_LEAST_STARTS = 4
+_ENTRIES = 4_000_000  # of the arrays of all starts together: 32 MB
 
 
 def grouped_maxima(
@@ -58,31 +62,34 @@ def grouped_maxima(
 
 
 def ascend(
-    gain: GroupedGain, starts: FloatArray | None, n_starts: int, seed: int
+    gain: GroupedGain, starts: FloatArray | None, n_starts: int, seed: int, time_limit: float | None = None
 ) -> tuple[FloatArray, FloatArray]:
-    """Ascend as `grouped_maxima` does."""
+    """Ascend as `grouped_maxima` does; at the limit of time, in seconds, the points reached are returned."""
+    deadline = math.inf if time_limit is None else time.perf_counter() + time_limit
     d = gain.rows.shape[1]
-    n_starts = max(4, min(n_starts, _ENTRIES // max(1, len(gain.rows))))
+    n_starts = max(_LEAST_STARTS, min(n_starts, _ENTRIES // max(1, len(gain.rows))))
     sizes = np.repeat(np.linalg.norm(gain.values, axis=1), gain.size) * np.linalg.norm(gain.rows, axis=1)
     largest = np.argsort(-sizes, kind="stable")[: n_starts // 2]
     random = np.random.default_rng(seed).normal(size=(d, n_starts - len(largest)))
     first = np.hstack([random, gain.rows[largest].T] + ([] if starts is None else [starts]))
     first = np.hstack([first, -first])
     if len(gain.linear) == 1:
-        weights = np.hstack([_climb(gain, first, sign) for sign in (1.0, -1.0)])
+        weights = np.hstack([_climb(gain, first, sign, deadline) for sign in (1.0, -1.0)])
         found = gain.at(weights)[0]
     else:
-        weights = _climb(gain, first, 0.0)
+        weights = _climb(gain, first, 0.0, deadline)
         found = np.linalg.norm(gain.at(weights), axis=0)
     order = np.argsort(-np.abs(found), kind="stable")
     return weights[:, order], found[order]
 
 
-def _climb(gain: GroupedGain, U: FloatArray, sign: float) -> FloatArray:
+def _climb(gain: GroupedGain, U: FloatArray, sign: float, deadline: float) -> FloatArray:
     """Best points on the ways up from the columns of U; of ``sign * G`` unless `sign` is zero."""
     best = _normalized(U)
     best_value, rising, U = np.full(U.shape[1], -np.finfo(np.float64).max), np.arange(U.shape[1]), best
     for _ in range(_MAX_STEPS):
+        if time.perf_counter() > deadline:
+            break
         response = gain.at(U)
         value = sign * response[0] if sign else np.linalg.norm(response, axis=0)
         better = value - best_value[rising] > _RISE * np.abs(value)

@@ -19,7 +19,8 @@ form takes ``c_i`` constant, or proportional to ``|x_i|``, and b apart.
 **Free bias.** If ``sum_i t_i = 0`` and the bias is not penalised, then for given slopes w the gain is
 piecewise linear in the bias, constant at both ends, and attains its maximum at a concave kink: at ``-x_j .
 w`` with ``t_j < 0``. So the bound is the largest over these j of the bounds of the rows ``x_i - x_j``
-without bias; the loosest are tightened first, since only the largest counts.
+without bias. Bounds in closed form with ``c_i`` constant cost little for all of them together; then the
+loosest are tightened first, since only the largest counts.
 
 **Rounding.** Parameters need not be optimal: every choice proves a bound. What is rounded is forming e, b
 and Q (sums of n terms), the eigenvalue decomposition (backward stable) and the final formula, each to a
@@ -37,11 +38,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.optimize import minimize, minimize_scalar
+from scipy.optimize import OptimizeResult, minimize, minimize_scalar
 
 from convexnn._typing import BoolArray, FloatArray
-from convexnn.pricing.bounds import SupportBounds
-from convexnn.pricing.local_ascent import gain, has_free_bias, local_maxima
+from convexnn.pricing.bounds import SupportBounds, gain, has_free_bias
+from convexnn.pricing.local_ascent import local_maxima
 
 __all__ = ["closed_form", "semidefinite"]
 
@@ -50,6 +51,10 @@ _EPS = float(np.finfo(np.float64).eps)
 _AT_A_TIME, _SURROUNDING = 300, 50_000
 _BARRIER = 1e-3  # relative to the scale of the bound; what it costs is less than that
 _MAX_STEPS = 60  # of L-BFGS: measured, the bound falls by less than 1e-3 afterwards
+# Entries of matrices that are in memory at a time: 32 MB.
+_ENTRIES = 4_000_000
+# Of a limit of time, what the local ascents may take: the bounds are what counts.
+_ASCENDING_SHARE = 0.3
 
 
 @dataclass(frozen=True, eq=False)
@@ -147,7 +152,7 @@ def _relaxed(
     linear: FloatArray | None,
     penalized: BoolArray | None,
     limits: tuple[float, float | None, float],
-    levels: list[tuple[Callable[[_Task], float], int]],
+    levels: list[tuple[Callable[[_Task, float], float], int]],
 ) -> SupportBounds:
     """Tighten the largest of the tasks' bounds, level by level, until the largest is final.
 
@@ -156,12 +161,13 @@ def _relaxed(
     threshold, time_limit, max_operations = limits
     deadline = math.inf if time_limit is None else time.perf_counter() + time_limit
     free = has_free_bias(X, penalized)
-    U, values = local_maxima(X, t, linear=linear, penalized=penalized)
+    ascending = None if time_limit is None else _ASCENDING_SHARE * time_limit
+    U, values = local_maxima(X, t, linear=linear, penalized=penalized, time_limit=ascending)
     lower = abs(float(values[0]))
     g0 = np.zeros(X.shape[1]) if linear is None else linear
     rows = {sign: np.flatnonzero(sign * t < 0).tolist() if free else [-1] for sign in (1.0, -1.0)}
     anchors: list[tuple[float, int]] = [(sign, j) for sign, found in rows.items() for j in found]
-    bounds = _crude(X, t, g0, free, anchors)
+    bounds = _at_first(X, t, g0, free, anchors)
     level = np.zeros(len(anchors), dtype=int)
     n_nodes, operations = 0, 0.0
     while anchors:
@@ -173,7 +179,7 @@ def _relaxed(
         Z = X[:, :-1] - X[j, :-1] if free else X
         task = _Task(Z, sign * t, sign * (g0[:-1] if free else g0))
         bound, n_forms = levels[level[worst]]
-        bounds[worst] = min(bounds[worst], bound(task))
+        bounds[worst] = min(bounds[worst], bound(task, deadline))
         operations += n_forms * task.form_operations
         level[worst] += 1
         n_nodes += 1
@@ -184,10 +190,13 @@ def _relaxed(
     return SupportBounds(lower, max(upper, lower), U[:, 0].copy(), sign, n_nodes, bool(done))
 
 
-def _crude(
+def _at_first(
     X: FloatArray, t: FloatArray, g0: FloatArray, free: bool, anchors: list[tuple[float, int]]
 ) -> FloatArray:
-    """``|g0 + X't/2| + 1/2 sum_i |t_i| |x_i - x_j|`` of each task, distances by way of the centre."""
+    """``|g0 + X't/2| + 1/2 sum_i |t_i| |x_i - x_j|`` of each task, distances by way of the centre.
+
+    With a free bias it is the less of that and of `_by_moments_of_inertia`.
+    """
     if not anchors:
         return np.zeros(0)
     features = X[:, :-1] if free else X
@@ -196,13 +205,50 @@ def _crude(
     radius = np.array([distance[j] if j >= 0 else 0.0 for _, j in anchors])
     spread = np.abs(t) @ distance + np.abs(t).sum() * radius
     half = np.linalg.norm(g0[: features.shape[1]] + 0.5 * ((features - centre).T @ t))
-    size = half + 0.5 * spread
     reach = np.linalg.norm(g0) + np.abs(t) @ np.linalg.norm(X, axis=1) + spread
-    return np.asarray(size + 16 * (len(X) + 16) * _EPS * reach)
+    kinks = 0.5 * spread
+    if free:
+        kinks = np.minimum(kinks, _by_moments_of_inertia(features, t, anchors))
+    return np.asarray(half + kinks + 16 * (len(X) + 16) * _EPS * reach)
 
 
-def _by_eigenvalues(task: _Task) -> float:
+def _by_moments_of_inertia(
+    features: FloatArray, t: FloatArray, anchors: list[tuple[float, int]]
+) -> FloatArray:
+    """``1/2 sqrt(T lmax(sum_i t_i+ (x_i - x_j) (x_i - x_j)'))`` of all tasks, T the sum of the ``t_i+``.
+
+    By Steiner's theorem the matrix is that about the weighted mean c plus ``T (x_j - c) (x_j - c)'``, so that
+    no task needs all rows. That c is rounded changes it by less than what is added.
+    """
+    n, d = features.shape
+    signs, rows = np.array([sign for sign, _ in anchors]), np.array([j for _, j in anchors])
+    bounds = np.zeros(len(anchors))
+    for sign in (1.0, -1.0):
+        up = sign * t > 0
+        weights = np.abs(t[up])
+        total = float(weights.sum())
+        if total == 0.0:
+            continue
+        mean = weights @ features[up] / total
+        around = features[up] - mean
+        inertia = around.T @ (weights[:, None] * around)
+        lengths = np.linalg.norm(around, axis=1)
+        step = max(1, _ENTRIES // (d * d))
+        own = np.flatnonzero(signs == sign)
+        for part in (own[low : low + step] for low in range(0, len(own), step)):
+            away = features[rows[part]] - mean
+            size = np.linalg.norm(away, axis=1)
+            matrices = inertia + total * away[:, :, None] * away[:, None, :]
+            parts = weights @ lengths**2 + total * size**2 + 2 * (weights @ lengths) * size
+            largest = np.maximum(np.linalg.eigvalsh(matrices)[:, -1], 0.0)
+            largest += 16 * (n + d * d + 16) * _EPS * parts
+            bounds[part] = 0.5 * np.sqrt(total * largest) * (1 + 16 * (n + 16) * _EPS)
+    return bounds
+
+
+def _by_eigenvalues(task: _Task, deadline: float) -> float:
     """Return the best of the bounds in closed form."""
+    del deadline
     Z, t = task.Z, task.t
     up = t > 0
     norms = np.linalg.norm(Z, axis=1)
@@ -220,8 +266,14 @@ def _by_eigenvalues(task: _Task) -> float:
     return best
 
 
-def _by_moments(task: _Task) -> float:
+def _by_moments(task: _Task, deadline: float) -> float:
     """Minimise the quadratic bound over its parameters; every point visited would prove a bound."""
+
+    def check_time(intermediate_result: OptimizeResult) -> None:
+        del intermediate_result
+        if time.perf_counter() > deadline:
+            raise StopIteration
+
     size = task.size
     if size == 0 or not math.isfinite(size):
         return size
@@ -238,6 +290,7 @@ def _by_moments(task: _Task) -> float:
         jac=True,
         method="L-BFGS-B",
         bounds=bound.box(),
+        callback=check_time,
         options={"maxiter": _MAX_STEPS},
     )
     best = min(bound.proved(start), bound.proved(found.x))

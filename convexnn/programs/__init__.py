@@ -1,22 +1,18 @@
-"""Convex programs of two-layer networks: data and patterns in, program out; solution in, network out."""
+"""Convex programs of two-layer networks: problem and patterns in, program out; solution in, neurons out."""
 
-from convexnn.programs.masked_design import MaskedDesign
 from convexnn.programs.reconstruct import (
     blocks_from_network,
-    blocks_from_weights,
+    blocks_from_neurons,
     network_from_blocks,
-    network_weights,
+    neurons_from_blocks,
 )
-from convexnn.programs.two_layer import augment, check_bias, layer_program, two_layer_program
+from convexnn.programs.two_layer import program_over, two_layer_program
 
 __all__ = [
-    "MaskedDesign",
-    "augment",
     "blocks_from_network",
-    "blocks_from_weights",
-    "check_bias",
-    "layer_program",
+    "blocks_from_neurons",
     "network_from_blocks",
-    "network_weights",
+    "neurons_from_blocks",
+    "program_over",
     "two_layer_program",
 ]

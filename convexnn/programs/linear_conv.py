@@ -10,9 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from convexnn._typing import FloatArray, IntArray
+from convexnn.designs.explicit_design import ExplicitDesign
 from convexnn.losses import Loss, encode_targets, get_loss
 from convexnn.patches import PatchGeometry
-from convexnn.programs.explicit_design import ExplicitDesign
 from convexnn_solvers import ConvexProgram
 from convexnn_solvers.spectral import SpectralProgram, balanced, operator_norm
 

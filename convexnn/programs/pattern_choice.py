@@ -1,16 +1,16 @@
 """Which patterns a fit uses, from the `patterns` option."""
 
 import warnings
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
+from convexnn._typing import RandomState
 from convexnn.exceptions import PatternBudgetError, PatternCountWarning
 from convexnn.patterns import PatternSet
 from convexnn.patterns.witnesses import ResolutionError
-from convexnn.pricing.hidden_layer import HiddenLayer
+from convexnn.problem import Problem
 
 __all__ = ["PatternChoice", "check_patterns_option", "choose_patterns"]
 
@@ -42,35 +42,23 @@ def check_patterns_option(option: Any) -> None:
 
 
 def choose_patterns(
-    option: str | int | PatternSet,
-    layer: HiddenLayer,
-    original: Callable[[], HiddenLayer],
-    *,
-    blocks_per_pattern: int,
-    random_state: np.random.RandomState,
-    searchable: bool = False,
+    option: str | int | PatternSet, problem: Problem, random_state: RandomState
 ) -> PatternChoice | None:
     """Resolve the `patterns` option to a list.
 
     Parameters
     ----------
     option : "auto", "exact", int or PatternSet
-    layer : HiddenLayer
-        On the distinct samples.
-    original : callable
-        Makes the layer on all samples, the rows that a `PatternSet` must be of.
-    blocks_per_pattern : int
-        Blocks that the program has for each pattern.
-    random_state : RandomState
+    problem : Problem
+    random_state : int, RandomState, Generator or None
         Used for sampling only.
-    searchable : bool
-        Whether the caller can do without a list.
 
     Returns
     -------
     PatternChoice or None
-        None if `searchable` and with "auto" or "exact" more patterns exist than can be listed cheaply, or
-        float64 cannot tell which do.
+        None where "auto" or "exact" means more patterns than can be listed cheaply, or float64 cannot tell
+        which there are, so that they have to be searched for; with gated units or ``alpha = 0`` they cannot,
+        and a list is used at any size.
 
     Raises
     ------
@@ -81,11 +69,13 @@ def choose_patterns(
     ValueError
         If a PatternSet belongs to other data.
     """
-    entries_per_pattern = blocks_per_pattern * layer.rows.size
+    layer, gated = problem.layer, problem.kind.activation.gated
     if isinstance(option, PatternSet):
-        return PatternChoice(_on_samples(option, layer, original()), complete=False)
+        return PatternChoice(problem.given_patterns(option), complete=False)
     if not isinstance(option, str):
         return PatternChoice(*layer.some_patterns(int(option), random_state))
+    searchable = problem.alpha > 0 and not gated
+    entries_per_pattern = (1 if gated else 2) * problem.n_outputs * layer.rows.size
     listed_to_solve = option == "exact" and not searchable
     budget = _EXACT_ENTRIES if listed_to_solve else _AUTO_ENTRIES
     limit = min(_MOST_PATTERNS, max(1, budget // entries_per_pattern))
@@ -104,19 +94,3 @@ def choose_patterns(
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", PatternCountWarning)
         return PatternChoice(*layer.some_patterns(min(_AUTO_SAMPLED, limit), random_state))
-
-
-def _on_samples(patterns: PatternSet, layer: HiddenLayer, original: HiddenLayer) -> PatternSet:
-    """Return the user's patterns on the distinct samples, after checking that they are of these data."""
-    if (patterns.n_samples, patterns.n_features) != original.rows.shape:
-        raise ValueError(
-            f"The given patterns are of data of shape ({patterns.n_samples}, {patterns.n_features}), but "
-            f"the hidden layer sees data of shape {original.rows.shape}. Compute them on the training data, "
-            "with a column of ones appended unless hidden_bias='none'."
-        )
-    if not original.has(patterns):
-        raise ValueError(
-            "The given patterns disagree with the signs of their generators on the training data. "
-            "Compute them on the same data, in the same order of samples."
-        )
-    return layer.patterns(patterns.generators)

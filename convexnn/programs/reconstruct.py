@@ -1,4 +1,4 @@
-"""Blocks to network and back: ``(u, a) = (v / sqrt|v|, +-sqrt|v|)``."""
+"""Blocks of a program to neurons of a network and back: ``(u, a) = (v / sqrt|v|, +-sqrt|v|)``."""
 
 from collections.abc import Hashable
 from typing import cast
@@ -6,12 +6,91 @@ from typing import cast
 import numpy as np
 
 from convexnn._typing import FloatArray, HiddenBias
-from convexnn.networks import ConvNetwork, Network, Pooling, TwoLayerNetwork
+from convexnn.designs import MaskedDesign
+from convexnn.networks import Network, Pooling, TwoLayerNetwork
 from convexnn.patches import PatchGeometry
-from convexnn.programs.masked_design import MaskedDesign
+from convexnn.problem import NetworkKind, Neurons, network_weights
+from convexnn.problem.problem import network_from_neurons
 from convexnn_solvers import ConvexProgram
 
-__all__ = ["blocks_from_network", "blocks_from_weights", "network_from_blocks", "network_weights"]
+__all__ = ["blocks_from_network", "blocks_from_neurons", "network_from_blocks", "neurons_from_blocks"]
+
+
+def neurons_from_blocks(program: ConvexProgram, blocks: FloatArray, intercept: FloatArray) -> Neurons:
+    """Return the neurons of a feasible point of a program, one for each block whose **norm** is not zero.
+
+    A block ``v`` of output ``k`` adds ``+-phi(x . v)`` to that output. A block with a free bias and zero
+    slope is a constant and joins the output intercept.
+
+    Parameters
+    ----------
+    program : ConvexProgram
+        Over a `MaskedDesign`.
+    blocks : ndarray of shape (S, K, P, d)
+    intercept : ndarray of shape (K,)
+
+    Returns
+    -------
+    Neurons
+        In the coordinates of the program's rows.
+
+    References
+    ----------
+    Pilanci and Ergen, "Neural networks are convex regularizers", ICML 2020, theorem 1.
+    """
+    design = cast(MaskedDesign, program.design)
+    norms = program.block_norms(blocks)
+    signs = np.array([1.0, -1.0])[: program.n_signs]
+    intercept = intercept.copy()
+    if not design.penalized.all():
+        bias = np.where(norms == 0, blocks[..., -1], 0.0)
+        intercept += design.positions * np.einsum("s,skp->k", signs, design.activation(bias))
+    sign, output, pattern = np.nonzero(norms > 0)
+    neurons = Neurons.separate(blocks[sign, output, pattern], signs[sign], output, intercept)
+    if not design.activation.gated:
+        return neurons
+    gates = design.patterns.generators[pattern]
+    return Neurons(neurons.weights, neurons.directions, intercept, gates)
+
+
+def blocks_from_neurons(program: ConvexProgram, neurons: Neurons) -> tuple[FloatArray, FloatArray]:
+    """Return a point of a program with the outputs of given neurons; the inverse of the above.
+
+    Each neuron is put into the cone of a listed pattern whose closure contains it; neurons of the same
+    sign, output and pattern merge, which cannot raise the objective. A neuron that feeds several outputs
+    becomes one block for each, for which the program pays ``|u| |g|_1`` instead of ``|u|``.
+
+    Parameters
+    ----------
+    program : ConvexProgram
+    neurons : Neurons
+        In the coordinates of the program's rows.
+
+    Returns
+    -------
+    blocks : ndarray of shape (S, K, P, d)
+    intercept : ndarray of shape (K,)
+
+    Raises
+    ------
+    ValueError
+        If a neuron's pattern is not among the program's.
+    """
+    design = cast(MaskedDesign, program.design)
+    patterns = design.owners(neurons.weights if neurons.gates is None else neurons.gates)
+    missing = int((patterns < 0).sum())
+    if missing:
+        raise ValueError(
+            f"{missing} of {len(patterns)} neurons have patterns that the program does not list. "
+            "Build it on the union with PatternSet.from_weights(X, weights)."
+        )
+    blocks = program.zeros()
+    for k in range(program.n_outputs):
+        amounts = neurons.directions[:, k, None]
+        parts = [np.maximum(amounts, 0), np.maximum(-amounts, 0)] if program.n_signs == 2 else [amounts]
+        for sign, amount in enumerate(parts):
+            np.add.at(blocks[sign, k], patterns, amount * neurons.weights)
+    return blocks, neurons.intercept.copy()
 
 
 def network_from_blocks(
@@ -24,16 +103,12 @@ def network_from_blocks(
     patches: PatchGeometry | None = None,
     pooling: Pooling = "average",
 ) -> Network:
-    """Map a feasible point of the convex program to the network with the same outputs and objective.
-
-    A block ``v`` of output ``k`` becomes the neuron ``u = v / sqrt|v|`` with output weight ``+-sqrt|v|``
-    on output ``k``, ``|.|`` over the penalised coordinates. Blocks are kept or dropped by their norm. A
-    block with a free bias and zero slope is a constant and joins the output intercept.
+    """Map a feasible point of a program to the network with the same outputs and objective.
 
     Parameters
     ----------
     program : ConvexProgram
-        Over a `MaskedDesign`.
+        Over a `MaskedDesign`, on rows in the coordinates of the data.
     blocks : ndarray of shape (S, K, P, d)
     intercept : ndarray of shape (K,)
     hidden_bias : {"penalized", "free", "none"}
@@ -48,68 +123,19 @@ def network_from_blocks(
     Returns
     -------
     TwoLayerNetwork or ConvNetwork
-
-    References
-    ----------
-    Pilanci and Ergen, "Neural networks are convex regularizers", ICML 2020, theorem 1.
     """
-    design = cast(MaskedDesign, program.design)
-    phi = design.activation
-    norms = program.block_norms(blocks)
-    signs = np.array([1.0, -1.0])[: program.n_signs]
-    intercept = intercept.copy()
-    if hidden_bias == "free":
-        bias = np.where(norms == 0, blocks[..., -1], 0.0)
-        intercept += design.positions * np.einsum("s,skp->k", signs, phi(bias))
-
-    sign, output, pattern = np.nonzero(norms > 0)
-    scale = np.sqrt(norms[sign, output, pattern])
-    hidden = (blocks[sign, output, pattern] / scale[:, None]).T
-    output_weights = np.zeros((scale.size, program.n_outputs))
-    output_weights[np.arange(scale.size), output] = signs[sign] * scale
-    has_bias = hidden_bias != "none"
-    slopes = hidden[:-1] if has_bias else hidden
-    biases = hidden[-1] if has_bias else np.zeros(scale.size)
-    if patches is not None:
-        return ConvNetwork(
-            geometry=patches,
-            hidden_weights=slopes,
-            hidden_biases=biases,
-            output_weights=output_weights,
-            output_biases=intercept,
-            pooling=pooling,
-            activation=phi,
-            hidden_bias=hidden_bias,
-            classes=classes,
-        )
-    gates = None
-    if phi.gated:
-        gates = design.patterns.generators[pattern].T
-        if not has_bias:
-            gates = np.vstack([gates, np.zeros(scale.size)])
-    return TwoLayerNetwork(
-        hidden_weights=slopes,
-        hidden_biases=biases,
-        output_weights=output_weights,
-        output_biases=intercept,
-        activation=phi,
-        hidden_bias=hidden_bias,
-        gates=gates,
-        classes=classes,
-    )
+    activation = cast(MaskedDesign, program.design).activation
+    kind = NetworkKind(activation, hidden_bias, program.fit_intercept, patches, pooling)
+    return network_from_neurons(kind, neurons_from_blocks(program, blocks, intercept), classes)
 
 
 def blocks_from_network(program: ConvexProgram, network: Network) -> tuple[FloatArray, FloatArray]:
-    """Map a network to a point of the convex program with the same outputs; the inverse of the above.
-
-    Each neuron is put into the cone of a listed pattern whose closure contains it; neurons of the same
-    sign, output and pattern merge, which cannot raise the objective. A neuron with several output weights
-    becomes one block for each output, for which the program pays ``|u| |a|_1`` instead of ``|u| |a|_2``.
+    """Map a network to a point of a program with the same outputs; see `blocks_from_neurons`.
 
     Parameters
     ----------
     program : ConvexProgram
-        Of the same activation and hidden bias.
+        Of the same activation and hidden bias, on rows in the coordinates of the data.
     network : TwoLayerNetwork or ConvNetwork
 
     Returns
@@ -130,59 +156,12 @@ def blocks_from_network(program: ConvexProgram, network: Network) -> tuple[Float
             f"outputs, which does not fit a program with blocks of {design.n_features} weights and "
             f"{program.n_outputs} outputs."
         )
-    deciding = None
+    gates = None
     if isinstance(network, TwoLayerNetwork) and network.gates is not None:
-        deciding = network.gates.T[:, : design.n_features]
+        gates = network.gates.T[:, : design.n_features]
         if network.gates[design.n_features :].any():
             raise ValueError(
                 "The network's gates have a bias, but the program's data have no column of ones. "
                 "Build the program with hidden_bias='penalized'."
             )
-    blocks = blocks_from_weights(program, hidden, network.output_weights, deciding=deciding)
-    return blocks, network.output_biases.copy()
-
-
-def blocks_from_weights(
-    program: ConvexProgram,
-    hidden: FloatArray,
-    output_weights: FloatArray,
-    *,
-    deciding: FloatArray | None = None,
-) -> FloatArray:
-    """Blocks of neurons; see `blocks_from_network`.
-
-    Parameters
-    ----------
-    program : ConvexProgram
-    hidden : ndarray of shape (m, d)
-    output_weights : ndarray of shape (m, K)
-    deciding : ndarray of shape (m, d), optional
-        Vectors whose patterns count, the gates of gated neurons; `hidden` unless given.
-
-    Returns
-    -------
-    ndarray of shape (S, K, P, d)
-    """
-    design = cast(MaskedDesign, program.design)
-    patterns = design.owners(hidden if deciding is None else deciding)
-    missing = int((patterns < 0).sum())
-    if missing:
-        raise ValueError(
-            f"{missing} of {len(patterns)} neurons have patterns that the program does not list. "
-            "Build it on the union with PatternSet.from_weights(X, weights)."
-        )
-    blocks = program.zeros()
-    for k in range(program.n_outputs):
-        weights = output_weights[:, k, None]
-        parts = [np.maximum(weights, 0), np.maximum(-weights, 0)] if program.n_signs == 2 else [weights]
-        for sign, amount in enumerate(parts):
-            np.add.at(blocks[sign, k], patterns, amount * hidden)
-    return blocks
-
-
-def network_weights(network: Network) -> FloatArray:
-    """Weights of the hidden units, shape (m, d), in the coordinates of the rows that they see."""
-    rows = network.hidden_weights.T
-    if network.hidden_bias == "none":
-        return np.ascontiguousarray(rows)
-    return np.hstack([rows, network.hidden_biases[:, None]])
+    return blocks_from_neurons(program, Neurons(hidden, network.output_weights, network.output_biases, gates))

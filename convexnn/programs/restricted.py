@@ -1,91 +1,86 @@
-"""The program over the patterns found so far, and how it grows and shrinks."""
+"""A program over the patterns in use, with a point to start from, and how it grows and shrinks."""
 
 from dataclasses import dataclass
-from typing import cast
+from typing import Self
 
 import numpy as np
 
-from convexnn._typing import FloatArray
+from convexnn._typing import FloatArray, IntArray
 from convexnn.patterns import PatternSet
-from convexnn.pricing.hidden_layer import HiddenLayer
-from convexnn.programs.masked_design import MaskedDesign
-from convexnn.programs.samples import Samples, merge_samples
-from convexnn.programs.training_data import NetworkKind, TrainingData
-from convexnn.programs.two_layer import check_bias, check_size, layer_program
+from convexnn.problem import Neurons, Problem
+from convexnn.programs.reconstruct import blocks_from_neurons
+from convexnn.programs.two_layer import program_over
 from convexnn_solvers import ConvexProgram, SolveResult
 
-__all__ = ["RestrictedPrograms"]
+__all__ = ["RestrictedProgram"]
 
 
 @dataclass(frozen=True, eq=False)
-class RestrictedPrograms:
-    """Programs over the same distinct samples that differ in their patterns.
+class RestrictedProgram:
+    """The program of a problem over some of its patterns.
 
     Attributes
     ----------
-    data : TrainingData
-    kind : NetworkKind
-    alpha : float
-    samples : Samples
-    layer : HiddenLayer
-        Of the distinct samples.
+    problem : Problem
+    patterns : PatternSet
+        Of the rows of the problem's layer.
+    program : ConvexProgram
+        Over these.
+    start : tuple of ndarrays (S, K, P, d) and (K,)
+        A point of it.
     """
 
-    data: TrainingData
-    kind: NetworkKind
-    alpha: float
-    samples: Samples
-    layer: HiddenLayer
+    problem: Problem
+    patterns: PatternSet
+    program: ConvexProgram
+    start: tuple[FloatArray, FloatArray]
 
     @classmethod
-    def of(cls, data: TrainingData, kind: NetworkKind, alpha: float) -> "RestrictedPrograms":
-        """Merge the samples.
+    def from_neurons(cls, problem: Problem, known: list[Neurons], best: Neurons) -> Self:
+        """Build the program over the patterns of several networks, starting from one of these."""
+        weights = np.vstack([neurons.weights for neurons in known])
+        patterns = problem.patterns_of(weights)
+        if patterns is None:
+            # Of no neuron at all any pattern serves: its block stays zero unless it pays.
+            patterns = problem.layer.patterns(np.ones((1, problem.layer.n_weights)))
+        program = program_over(problem, patterns)
+        return cls(problem, patterns, program, blocks_from_neurons(program, best))
 
-        Raises
-        ------
-        ValueError
-            If the modes of the biases do not fit or squares of the data overflow.
-        """
-        check_bias(kind.hidden_bias, kind.fit_intercept, kind.activation)
-        samples = merge_samples(data.X, data.targets, data.weight)
-        layer = kind.layer(samples.X)
-        check_size(layer.rows)
-        return cls(data, kind, alpha, samples, layer)
+    @classmethod
+    def from_point(cls, problem: Problem, patterns: PatternSet, result: SolveResult) -> Self:
+        """Build the program over those of the patterns that a solution uses, starting from it."""
+        used, blocks = _used(result)
+        if not used.size:
+            used, blocks = np.zeros(1, dtype=np.intp), np.zeros_like(result.blocks[:, :, :1])
+        kept = patterns.take(used)
+        return cls(problem, kept, program_over(problem, kept), (blocks, result.intercept))
 
-    def program(self, patterns: PatternSet) -> ConvexProgram:
-        """Return the program over the given patterns of the layer's rows."""
-        return layer_program(
-            self.layer,
-            patterns,
-            self.samples,
-            alpha=self.alpha,
-            loss=self.data.loss,
-            fit_intercept=self.kind.fit_intercept,
-        )
+    def n_used(self, result: SolveResult) -> int:
+        """Return how many of the patterns a solution uses."""
+        return len(_used(result)[0])
 
-    def patterns(self, weights: FloatArray) -> PatternSet:
-        """Return the distinct patterns of hidden weights, shape (m, d)."""
-        return self.layer.patterns(weights[weights.any(axis=1)])
+    def lacks(self, weights: FloatArray) -> bool:
+        """Whether some of the weights (m, d) have a pattern that is not listed."""
+        patterns = self.problem.patterns_of(weights)
+        return patterns is not None and bool((self.patterns.positions(patterns.bits) < 0).any())
 
-    def grown(
-        self, program: ConvexProgram, result: SolveResult, weights: FloatArray
-    ) -> tuple[PatternSet, tuple[FloatArray, FloatArray]]:
-        """Drop a program's patterns that its solution does not use, add those of `weights` (m, d).
-
-        Returns
-        -------
-        patterns : PatternSet
-        start : tuple of ndarrays
-            The solution as a point of the program over these.
-        """
-        patterns = cast(MaskedDesign, program.design).patterns
-        used = np.flatnonzero(result.blocks.any(axis=(0, 1, 3)))
-        larger = patterns.take(used)
-        if weights.any():
-            larger = larger.union(self.patterns(weights))
+    def grown(self, result: SolveResult, entering: FloatArray) -> Self:
+        """Drop patterns that a solution does not use and add those of weights (m, d), starting from it."""
+        used, kept = _used(result)
+        larger = self.patterns.take(used)
+        new = self.problem.patterns_of(entering)
+        if new is not None:
+            larger = larger.union(new)
         if not len(larger):
-            larger = patterns.take([0])
+            larger = self.patterns.take([0])
         signs, outputs, _, d = result.blocks.shape
         blocks = np.zeros((signs, outputs, len(larger), d))
-        blocks[:, :, : len(used)] = result.blocks[:, :, used]
-        return larger, (blocks, result.intercept)
+        blocks[:, :, : len(used)] = kept
+        program = program_over(self.problem, larger)
+        return type(self)(self.problem, larger, program, (blocks, result.intercept))
+
+
+def _used(result: SolveResult) -> tuple[IntArray, FloatArray]:
+    """Return which patterns a solution uses, and the blocks of these, (S, K, P, d)."""
+    used = np.flatnonzero(result.blocks.any(axis=(0, 1, 3)))
+    return used, result.blocks[:, :, used]

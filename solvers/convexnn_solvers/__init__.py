@@ -6,6 +6,7 @@ whose objective, feasibility, lower bound and status are recomputed from the pro
 """
 
 from convexnn_solvers.backends.base import Backend, Candidate
+from convexnn_solvers.clock import Clock
 from convexnn_solvers.exceptions import (
     BackendError,
     SolverError,
@@ -20,13 +21,14 @@ from convexnn_solvers.nonnegative.solve import solve_nonnegative, solve_nonnegat
 from convexnn_solvers.program import ConvexProgram, Design, Loss
 from convexnn_solvers.registry import available_solvers
 from convexnn_solvers.result import SolveResult, Status
-from convexnn_solvers.solve import solve
+from convexnn_solvers.solve import measure_point, solve
 from convexnn_solvers.spectral import SpectralProgram, solve_spectral
 
 __all__ = [
     "Backend",
     "BackendError",
     "Candidate",
+    "Clock",
     "ConvexProgram",
     "Design",
     "Loss",
@@ -42,6 +44,7 @@ __all__ = [
     "Status",
     "UnsupportedProgramError",
     "available_solvers",
+    "measure_point",
     "solve",
     "solve_nonnegative",
     "solve_nonnegative_path",

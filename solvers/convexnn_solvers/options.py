@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from convexnn_solvers.clock import Clock
 from convexnn_solvers.result import Status
 
 __all__ = ["SolveOptions"]
@@ -19,19 +20,22 @@ class SolveOptions:
         Wanted relative duality gap ``gap / objective``, positive.
     max_iter : int or None
         Iteration limit; None leaves the solver's own.
-    time_limit : float or None
-        Seconds; None means no limit.
+    clock : Clock
+        Says how much time is left; by default there is no limit.
     verbose : int
         0 is silent.
     native : mapping
         Settings handed to the solver under its own names.
+    reserve : float
+        Seconds that the solver must leave for the measuring of its point.
     """
 
     tol: float = 1e-4
     max_iter: int | None = None
-    time_limit: float | None = None
+    clock: Clock = field(default_factory=Clock)
     verbose: int = 0
     native: Mapping[str, Any] = field(default_factory=dict)
+    reserve: float = 0.0
 
     def __post_init__(self) -> None:
         """Reject values without a meaning."""
@@ -39,23 +43,21 @@ class SolveOptions:
             raise ValueError(f"tol must be positive; got {self.tol!r}.")
         if self.max_iter is not None and self.max_iter < 1:
             raise ValueError(f"max_iter must be None or at least 1; got {self.max_iter!r}.")
-        if self.time_limit is not None and not self.time_limit > 0:
-            raise ValueError(f"time_limit must be None or positive; got {self.time_limit!r}.")
 
     @property
     def slack(self) -> float:
         """Relative rise of the objective that leaving out negligible blocks may cost."""
         return min(1e-6, 0.01 * self.tol)
 
-    def after(self, n_iter: int, seconds: float) -> "SolveOptions | Status":
-        """Return what is left of the limits after so much work, or the status of the one used up."""
-        max_iter, time_limit = self.max_iter, self.time_limit
-        if max_iter is not None:
-            max_iter -= n_iter
-            if max_iter < 1:
-                return Status.ITERATION_LIMIT
-        if time_limit is not None:
-            time_limit -= seconds
-            if time_limit <= 0:
-                return Status.TIME_LIMIT
-        return replace(self, max_iter=max_iter, time_limit=time_limit)
+    @property
+    def time_limit(self) -> float | None:
+        """Seconds that are left for the solver now, positive; None without a limit."""
+        return self.clock.sparing(self.reserve).time_limit
+
+    def after(self, n_iter: int) -> "SolveOptions | Status":
+        """Return what is left of the limits after so many iterations, or the status of one used up."""
+        if self.max_iter is not None and self.max_iter <= n_iter:
+            return Status.ITERATION_LIMIT
+        if self.clock.left <= self.reserve:
+            return Status.TIME_LIMIT
+        return replace(self, max_iter=None if self.max_iter is None else self.max_iter - n_iter)

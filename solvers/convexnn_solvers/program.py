@@ -18,6 +18,7 @@ import numpy as np
 from scipy import sparse
 
 from convexnn_solvers._typing import BoolArray, FloatArray, IntArray
+from convexnn_solvers.conic.epigraphs import Epigraph
 
 __all__ = ["ConvexProgram", "Design", "Loss"]
 
@@ -27,15 +28,38 @@ class Loss(Protocol):
 
     @property
     def name(self) -> str:
-        """Key under which cone backends find the loss's epigraph."""
+        """For messages."""
 
     @property
     def smoothness(self) -> float:
         """Lipschitz constant of the derivative at unit weight; infinite where there is none."""
 
     @property
+    def attains_minimum(self) -> bool:
+        """Whether sums of the loss have a minimum for all targets, so that ``alpha`` may be zero."""
+
+    @property
+    def of_residual(self) -> bool:
+        """Whether the loss depends on ``outputs - targets`` alone."""
+
+    @property
+    def kink_at_target(self) -> bool:
+        """Whether the loss is elementwise, linear on both sides of the target, and zero there."""
+
+    @property
+    def shift_invariant(self) -> bool:
+        """Whether one number added to all outputs of a sample changes nothing."""
+
+    @property
     def has_slack(self) -> bool:
         """Whether the loss is a squared error with slack, see `shrink_slack`."""
+
+    @property
+    def has_epigraph(self) -> bool:
+        """Whether the loss is one of linear, quadratic and exponential cones, see `epigraph`."""
+
+    def epigraph(self, targets: FloatArray, sample_weight: FloatArray) -> Epigraph:
+        """Return costs and cones of the loss, see `convexnn_solvers.conic.epigraphs`."""
 
     def value(self, outputs: FloatArray, targets: FloatArray, sample_weight: FloatArray) -> float:
         """``sum_i s_i loss(f_i, y_i)``."""
@@ -142,8 +166,34 @@ class Design(Protocol):
         They are the numbers of rows of each ``C_j``, ``(B,)``, and the rows one below another, ``(q, d)``.
         """
 
+    def normalized(self) -> "Normalized | None":
+        """Return the design in coordinates in which it is the same at any scale and offset of the data.
+
+        None where all coordinates are in the norm: the scale is then that of the blocks as a whole.
+        """
+
     def restrict(self, indices: IntArray | Sequence[int]) -> "Design":
         """Return the design of a subset of the blocks."""
+
+
+@dataclass(frozen=True, eq=False)
+class Normalized:
+    """A design in other coordinates ``v`` of a block's weights ``u``.
+
+    Attributes
+    ----------
+    design : Design
+        ``A_i u = A'_i v``.
+    change, inverse : ndarray of shape (d, d)
+        ``u = change v``, ``v = inverse u``.
+    unit : float
+        ``|v| = unit |u|`` in the norms over the penalised coordinates.
+    """
+
+    design: Design
+    change: FloatArray
+    inverse: FloatArray
+    unit: float
 
 
 @dataclass(frozen=True, eq=False)

@@ -1,41 +1,55 @@
 """A run of backends on one program: what they found is measured, the best is kept and judged."""
 
-import time
 from dataclasses import replace
 
 import numpy as np
 
 from convexnn_solvers._typing import FloatArray
 from convexnn_solvers.backends.base import Backend
+from convexnn_solvers.clock import Clock
 from convexnn_solvers.exceptions import BackendError
 from convexnn_solvers.measure import Measurement, measure
 from convexnn_solvers.options import SolveOptions
 from convexnn_solvers.program import ConvexProgram
-from convexnn_solvers.result import SolveResult, Status, relative_gap
+from convexnn_solvers.result import SolveResult, Status, is_closed, relative_gap
+from convexnn_solvers.unregularized import interpolated
 from convexnn_solvers.working_set import direct, working_sets
 
 __all__ = ["Record", "measure_starts", "run_backends"]
 
-# Of the objective at zero: float64 does not resolve less in a sum of that size.
-_RESOLUTION = 1e-13
-_ROUNDING = 1e-15
+# Blocks up to which a program is handed over whole.
 _FEW_BLOCKS = 32
+# Of the tolerance: what a cone solver is asked for whose own test was met too early.
 _TIGHTER = 1e-2
+# Without regularisation: corrections for what is left, and the share of the objective that ends them.
+_MOST_REFINEMENTS, _LITTLE = 4, 0.1
+# Share of the time that is left which measuring the next point may be expected to take.
+_MOST_RESERVED = 0.25
 
 
 def measure_starts(
-    program: ConvexProgram, record: "Record", start: tuple[FloatArray, FloatArray] | None
+    program: ConvexProgram, record: "Record", start: tuple[FloatArray, FloatArray] | None, clock: Clock
 ) -> None:
-    """Begin a record with the zero point and `start`; raises ValueError if the objective is not finite."""
-    zero = measure(program, program.zeros(), np.zeros(program.n_outputs))
-    if not np.isfinite(zero.objective):
+    """Begin a record with the zero point and `start`; raises ValueError if the objective is not finite.
+
+    Where the start is better than zero, zero is not optimal and its bound is of no use.
+    """
+    zero = program.zeros(), np.zeros(program.n_outputs)
+    intercept = zero[1]
+    if program.fit_intercept:
+        outputs = np.zeros_like(program.targets)
+        intercept = program.loss.optimal_intercept(outputs, program.targets, program.sample_weight)
+    objective = program.objective(zero[0], intercept)
+    if not np.isfinite(objective):
         raise ValueError(
-            f"The objective of the zero network is {zero.objective}: float64 cannot hold these losses' sum. "
+            f"The objective of the zero network is {objective}: float64 cannot hold these losses' sum. "
             "Divide the targets or the sample weights by a large number."
         )
-    record.begin(zero, program)
-    if start is not None:
-        record.add(measure(program, *start))
+    began = clock.elapsed
+    point = measure(program, *(zero if start is None else start), clock=clock)
+    record.begin(point, clock.elapsed - began)
+    if start is not None and not record.best.objective < objective:
+        record.add(measure(program, *zero, clock=clock))
 
 
 def run_backends(
@@ -49,14 +63,14 @@ def run_backends(
 
     A cone solver that reports success too early gets a second chance with a tighter tolerance.
     """
-    began = time.perf_counter()
     tighter = replace(options, tol=_TIGHTER * options.tol)
     attempts = [(backend, options) for backend in backends]
     if not backends[-1].chooses_blocks:
         attempts.append((backends[-1], tighter))
     try:
         for backend, wanted in attempts:
-            left = wanted.after(record.n_iter, time.perf_counter() - began)
+            reserve = min(record.seconds, _MOST_RESERVED * wanted.clock.left)
+            left = replace(wanted, reserve=reserve).after(record.n_iter)
             if isinstance(left, Status):
                 record.end(left)
                 return
@@ -64,6 +78,8 @@ def run_backends(
             _attempt(program, backend, left, record, working_set)
             if record.converged or record.stopped not in (Status.CONVERGED, Status.INACCURATE):
                 return
+        if program.alpha == 0 and program.loss.of_residual:
+            _refine(program, options, record)
     except BackendError as error:
         record.stopped, record.message = Status.FAILED, str(error)
     except KeyboardInterrupt:
@@ -88,24 +104,38 @@ def _attempt(
             return
 
 
+def _refine(program: ConvexProgram, options: SolveOptions, record: "Record") -> None:
+    """Fit what is left of the targets as well, as long as that brings much: to the accuracy of float64."""
+    for _ in range(_MOST_REFINEMENTS):
+        best = record.best
+        if record.converged or isinstance(options.after(record.n_iter), Status):
+            return
+        record.add(measure(program, *interpolated(program, best.blocks, best.intercept), clock=options.clock))
+        if record.best.objective > _LITTLE * best.objective:
+            return
+
+
 class Record:
-    """The best point and the best bound seen so far, and how the solver came to stop."""
+    """The best point and the best bound seen so far, and how the solver came to stop.
+
+    Attributes
+    ----------
+    seconds : float
+        Time that measuring the first point took.
+    """
 
     best: Measurement
     bound: Measurement
 
     def __init__(self, tol: float, solver: str) -> None:
-        self.solver, self.violation = solver, 0.0
+        self.solver, self.violation, self.seconds = solver, 0.0, 0.0
         self.stopped, self.n_iter, self.message = Status.CONVERGED, 0, "The starting point is optimal."
         self._tol = tol
 
-    def begin(self, zero: Measurement, program: ConvexProgram) -> None:
-        """Start from the zero point."""
-        self.best = self.bound = zero
-        resolution = _RESOLUTION if program.alpha > 0 else max(_RESOLUTION, self._tol**2)
-        outputs = (1 + _ROUNDING) * program.outputs(zero.blocks, zero.intercept)
-        rounded = program.loss.value(outputs, program.targets, program.sample_weight)
-        self._resolution = max(resolution * abs(zero.objective), abs(rounded - zero.objective))
+    def begin(self, point: Measurement, seconds: float) -> None:
+        """Start from a point and the time that measuring it took."""
+        self.best = self.bound = point
+        self.violation, self.seconds = point.violation, seconds
 
     def add(self, point: Measurement) -> None:
         """Keep `point` if its objective or its bound is the best so far."""
@@ -128,15 +158,16 @@ class Record:
 
     @property
     def converged(self) -> bool:
-        """Whether the gap is within the tolerance or what float64 resolves."""
-        objective = self.best.objective
-        return objective - self.bound.dual_objective <= max(self._tol * abs(objective), self._resolution)
+        """Whether the gap is within the tolerance, or the objective is zero up to rounding."""
+        return is_closed(self.best.objective, self.bound.dual_objective, self._tol, self.best.rounding)
 
     def result(self, seconds: float) -> SolveResult:
         """Return the result, with a status that the figures bear out."""
-        status = self.stopped
+        status, message = self.stopped, self.message
         if self.converged:
             status = Status.CONVERGED
+            if self.relative_gap > self._tol:
+                message += " The objective is zero up to the rounding of its terms."
         elif status is Status.CONVERGED:
             status = Status.INACCURATE
         return SolveResult(
@@ -150,5 +181,6 @@ class Record:
             n_iter=self.n_iter,
             violation=self.violation,
             time=seconds,
-            message=self.message,
+            message=message,
+            rounding=self.best.rounding,
         )

@@ -6,6 +6,7 @@ theirs through the entry-point groups ``convexnn.solvers`` and ``convexnn.solver
 name is the solver's name, its value a `Backend` or a `NonnegativeBackend` class.
 """
 
+import math
 import warnings
 from functools import cache
 from importlib import import_module
@@ -124,7 +125,7 @@ def automatic(program: ConvexProgram) -> list[str]:
 
     The native one where it can, for smooth losses and positive alpha; then Clarabel.
     """
-    smooth = program.loss.name in get_backend("native").losses and program.alpha > 0
+    smooth = math.isfinite(program.loss.smoothness) and program.alpha > 0
     return ["native", "clarabel"] if smooth else ["clarabel"]
 
 

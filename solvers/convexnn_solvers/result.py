@@ -2,10 +2,11 @@
 
 from dataclasses import dataclass
 from enum import Enum
+from typing import Any
 
 from convexnn_solvers._typing import FloatArray
 
-__all__ = ["Outcome", "SolveResult", "Status", "relative_gap"]
+__all__ = ["Outcome", "SolveResult", "Status", "is_closed", "relative_gap"]
 
 
 class Status(Enum):
@@ -13,7 +14,8 @@ class Status(Enum):
 
     The status is decided from figures recomputed from the data: a point whose relative gap, or whose
     optimality residual for programs in weights, is within the tolerance is `CONVERGED` whatever its solver
-    reported, and no other point is.
+    reported. So is one whose objective is zero up to the rounding of its own terms, of which nothing is a
+    fraction; the message says so. No other point is.
     """
 
     CONVERGED = "The relative duality gap, or the optimality residual of weights, is within the tolerance."
@@ -31,6 +33,11 @@ class Status(Enum):
         "The solver stopped with an error; the best feasible point known is returned. "
         "Try another solver or data of a more moderate scale."
     )
+
+
+def is_closed(objective: float, dual_objective: float, tol: float, rounding: float) -> bool:
+    """Whether the gap is at most ``tol |objective|``, or the objective is zero up to its `rounding`."""
+    return objective - dual_objective <= tol * abs(objective) or abs(objective) <= rounding
 
 
 def relative_gap(objective: float, dual_objective: float) -> float:
@@ -56,6 +63,14 @@ class Outcome:
         """Whether the status is `Status.CONVERGED`."""
         return self.status is Status.CONVERGED
 
+    def __getstate__(self) -> dict[str, Any]:
+        """Return the fields, the status by name: readers of safe file formats make no enumerations."""
+        return self.__dict__ | {"status": self.status.name}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Set the fields, which are frozen for everyone else."""
+        self.__dict__.update(state | {"status": Status[state["status"]]})
+
 
 @dataclass(frozen=True, eq=False)
 class SolveResult(Outcome):
@@ -68,10 +83,14 @@ class SolveResult(Outcome):
     intercept : ndarray of shape (K,)
     objective : float
         Objective at this point.
+    rounding : float
+        Up to which an objective this small is zero as far as float64 can tell; 0 where it is larger anyway.
     dual_point : ndarray of shape (n, K)
-        ``theta``, of the sign of ``-gradient``, inside the dual's feasible set.
+        ``theta``, of the sign of ``-gradient``, inside the dual's feasible set; with ``alpha = 0``, which
+        asks for equalities, inside but for rounding.
     dual_objective : float
-        Lower bound ``-sum_i s_i loss*(-theta_i / s_i)`` on the optimum of this program.
+        Lower bound ``-sum_i s_i loss*(-theta_i / s_i)`` on the optimum of this program; with ``alpha = 0``
+        less by what the rounding can make.
     status : Status
     solver : str
     n_iter : int
@@ -95,6 +114,11 @@ class SolveResult(Outcome):
     violation: float
     time: float
     message: str = ""
+    rounding: float = 0.0
+
+    def is_within(self, tol: float) -> bool:
+        """Whether the gap is at most ``tol |objective|``, or the objective is zero up to rounding."""
+        return is_closed(self.objective, self.dual_objective, tol, self.rounding)
 
     @property
     def gap(self) -> float:

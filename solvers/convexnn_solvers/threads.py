@@ -5,19 +5,26 @@ most of our work lasts. So a solve that shares its work here gives BLAS one thre
 """
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor, wait
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import cache
 from itertools import pairwise
+from threading import Lock
+from typing import Any
 
 import numba
 import numpy as np
 from threadpoolctl import ThreadpoolController
 
-__all__ = ["in_parts", "single_blas_thread"]
+from convexnn_solvers._typing import FloatArray
 
+__all__ = ["in_parts", "single_blas_thread", "sum_of_parts", "worker_threads"]
+
+# Operations that take about a millisecond, some ten times what handing them to a thread costs.
 _WORTH_A_THREAD = 1e6
+# Parts of a sum, of which few cores have as many each; more would only cost memory for the parts.
+_PARTS_OF_SUMS = 8
 
 
 @cache
@@ -55,12 +62,77 @@ def in_parts(work: Callable[[slice], None], n_items: int, operations: float) -> 
         other.result()
 
 
+def sum_of_parts(work: Callable[[slice], FloatArray], n_items: int, operations: float) -> FloatArray:
+    """Add up what `work` returns for slices that cover ``0 .. n_items``, shared between threads.
+
+    Slices and the order of the sum depend on the work alone, so that rounding is the same with any number of
+    threads.
+
+    Parameters
+    ----------
+    work, n_items, operations
+        As in `in_parts`; there is at least one item.
+
+    Returns
+    -------
+    ndarray
+    """
+    n_parts = max(1, min(_PARTS_OF_SUMS, n_items, int(operations / _WORTH_A_THREAD)))
+    ends = np.linspace(0, n_items, n_parts + 1).astype(int).tolist()
+    parts: list[FloatArray | None] = [None] * n_parts
+
+    def several(numbers: slice) -> None:
+        for number in range(numbers.start, numbers.stop):
+            parts[number] = work(slice(ends[number], ends[number + 1]))
+
+    in_parts(several, n_parts, operations)
+    first, *others = (part for part in parts if part is not None)
+    for other in others:
+        first += other
+    return first
+
+
+@contextmanager
+def worker_threads(most: int | None) -> Iterator[None]:
+    """Share work between at most so many threads inside a ``with`` block, all that numba has for None."""
+    before = numba.get_num_threads()
+    try:
+        if most is not None:
+            numba.set_num_threads(max(1, min(most, before)))
+        yield
+    finally:
+        numba.set_num_threads(before)
+
+
 @cache
 def _controller() -> ThreadpoolController:
     return ThreadpoolController()
 
 
+class _SingleBlasThread:
+    """One thread of BLAS for as long as anyone in the process wants it; then as many as there were before."""
+
+    def __init__(self) -> None:
+        self._lock, self._wanted = Lock(), 0
+        self._limit: AbstractContextManager[Any] = nullcontext()
+
+    def __enter__(self) -> None:
+        with self._lock:
+            if self._wanted == 0:
+                self._limit = _controller().limit(limits=1, user_api="blas")
+                self._limit.__enter__()
+            self._wanted += 1
+
+    def __exit__(self, *error: object) -> None:
+        with self._lock:
+            self._wanted -= 1
+            if self._wanted == 0:
+                self._limit.__exit__(None, None, None)
+
+
+_SINGLE_BLAS_THREAD = _SingleBlasThread()
+
+
 def single_blas_thread() -> AbstractContextManager[object]:
-    """Give BLAS one thread inside a ``with`` block."""
-    limited: AbstractContextManager[object] = _controller().limit(limits=1, user_api="blas")
-    return limited
+    """Give BLAS one thread inside a ``with`` block; blocks of several threads may overlap."""
+    return _SINGLE_BLAS_THREAD

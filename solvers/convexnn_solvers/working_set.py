@@ -5,7 +5,6 @@ round is over **all** blocks of the program, so the gap means the same as after 
 This is column generation over a list (Desaulniers, Desrosiers and Solomon, "Column generation", 2005).
 """
 
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
@@ -13,6 +12,7 @@ import numpy as np
 
 from convexnn_solvers._typing import FloatArray, IntArray
 from convexnn_solvers.backends.base import Backend
+from convexnn_solvers.clock import Clock
 from convexnn_solvers.dual import support
 from convexnn_solvers.measure import Measurement, measure
 from convexnn_solvers.options import SolveOptions
@@ -45,7 +45,14 @@ def direct(
 ) -> Iterator[Round]:
     """Yield one round over the whole program."""
     candidate = backend.run(program, options, start)
-    point = measure(program, candidate.blocks, candidate.intercept, dual=candidate.dual, slack=options.slack)
+    point = measure(
+        program,
+        candidate.blocks,
+        candidate.intercept,
+        dual=candidate.dual,
+        slack=options.slack,
+        clock=options.clock,
+    )
     yield Round(point, candidate.stopped, candidate.n_iter, candidate.message)
 
 
@@ -73,21 +80,20 @@ def working_sets(
     Round
         Points of the whole program, with bounds over all of its blocks.
     """
-    began = time.perf_counter()
-    chosen = _first(program, start, bound)
+    chosen = _first(program, start, bound, options.clock)
     point, n_iter = start, 0
     for n_rounds in range(1, _MAX_ROUNDS + 1):
-        left = options.after(n_iter, time.perf_counter() - began)
+        left = options.after(n_iter)
         if isinstance(left, Status):
             yield Round(point, left, n_iter, "limit reached between two working sets")
             return
         restricted = replace(program, design=program.design.restrict(chosen))
         (inner,) = direct(restricted, backend, left, (point.blocks[:, :, chosen], point.intercept))
         n_iter += inner.n_iter
-        point = _on_all_blocks(program, inner.point, chosen)
+        point = _on_all_blocks(program, inner.point, chosen, options.clock)
         message = f"{inner.message}; round {n_rounds} over {chosen.size} of {program.design.n_blocks} blocks"
         yield Round(point, inner.stopped, n_iter, message)
-        prices = support(program, inner.point.dual_point)
+        prices = support(program, inner.point.dual_point, options.clock)
         entering = _entering(prices, chosen, program.alpha)
         if entering.size == 0 or inner.stopped in (Status.TIME_LIMIT, Status.ITERATION_LIMIT):
             return
@@ -95,9 +101,9 @@ def working_sets(
         chosen = np.sort(np.concatenate([chosen[kept], entering]))
 
 
-def _first(program: ConvexProgram, start: Measurement, bound: Measurement) -> IntArray:
+def _first(program: ConvexProgram, start: Measurement, bound: Measurement, clock: Clock) -> IntArray:
     """Return the blocks in use and those of the largest prices at the start."""
-    prices = support(program, bound.dual_point)
+    prices = support(program, bound.dual_point, clock)
     return np.union1d(_used(start.blocks), np.argsort(-prices, kind="stable")[:_LEAST_ADDED])
 
 
@@ -112,9 +118,9 @@ def _entering(prices: FloatArray, chosen: IntArray, alpha: float) -> IntArray:
     return outside[np.argsort(-prices[outside], kind="stable")[:n_added]]
 
 
-def _on_all_blocks(program: ConvexProgram, point: Measurement, chosen: IntArray) -> Measurement:
+def _on_all_blocks(program: ConvexProgram, point: Measurement, chosen: IntArray, clock: Clock) -> Measurement:
     """Return a restricted program's point as one of the whole program, with a bound over all blocks."""
     blocks = program.zeros()
     blocks[:, :, chosen] = point.blocks
-    whole = measure(program, blocks, point.intercept, dual=point.dual_point)
+    whole = measure(program, blocks, point.intercept, dual=point.dual_point, clock=clock)
     return replace(whole, violation=point.violation)

@@ -7,13 +7,12 @@ import pytest
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.neural_network import MLPClassifier, MLPRegressor
 
-from convexnn import ConvexMLPClassifier, ConvexMLPRegressor, ConvexMLPRegressorCV, TwoLayerNetwork
+from convexnn import ConvexMLPClassifier, ConvexMLPRegressor, ConvexMLPRegressorCV, TwoLayerNetwork, certify
 from convexnn.activations import ACTIVATIONS, leaky_relu
-from convexnn.auditing import certify
 from convexnn.certificates.pricing_methods import METHODS
 from convexnn.losses import Huber
 from convexnn.patterns import enumerate_patterns
-from convexnn.programs import augment
+from convexnn.problem import augment
 from program_cases import BIASES, DEGENERACIES, LOSSES, draw_case
 from restatement import restated_optimum
 

@@ -1,5 +1,6 @@
 """Sums, domains, dual values and gains in exact arithmetic: no claim may rest on rounding."""
 
+from dataclasses import replace
 from decimal import Decimal, localcontext
 from fractions import Fraction
 
@@ -9,12 +10,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from convexnn.activations import get_activation
-from convexnn.certificates import CertificationProblem
-from convexnn.certificates.certify import bound_from
+from convexnn.certificates.bounds import AllSamples, bound_from
 from convexnn.certificates.exact_dual import check_loss, dual_lower_bound, exact_point
 from convexnn.certificates.pricing_methods import Pricing
 from convexnn.losses import SquaredError
 from convexnn.pricing.local_ascent import local_maxima
+from convexnn.problem import NetworkKind, Problem, TrainingData
+from convexnn_solvers.clock import Clock
 from convexnn_solvers.dual import into_domain
 from program_cases import BIASES, DEGENERACIES, LOSSES, degenerate_rows, draw_targets
 
@@ -30,24 +32,17 @@ def draw_problem(
     kinds=(),
     n_outputs=1,
     scale=1.0,
-    **changes,
+    activation="relu",
+    alpha=0.3,
 ):
     rng = np.random.default_rng(seed)
     chosen = LOSSES[loss]
     n_outputs = 3 if loss == "softmax" else n_outputs
     weight = rng.uniform(0.1, 3.0, n)
     weight[rng.integers(n)] *= rng.integers(2)
-    options = {
-        "X": degenerate_rows(rng.normal(size=(n, 2)), rng, list(kinds)) * scale,
-        "targets": draw_targets(chosen, rng, n, n_outputs),
-        "sample_weight": weight,
-        "loss": chosen,
-        "alpha": 0.3,
-        "activation": get_activation("relu"),
-        "hidden_bias": bias[0],
-        "fit_intercept": bias[1],
-    }
-    return CertificationProblem(**options | changes), rng
+    X = degenerate_rows(rng.normal(size=(n, 2)), rng, list(kinds)) * scale
+    data = TrainingData(X, draw_targets(chosen, rng, n, n_outputs), weight, chosen)
+    return Problem.of(data, NetworkKind(get_activation(activation), *bias), alpha), rng
 
 
 def fractions(values):
@@ -56,14 +51,14 @@ def fractions(values):
 
 def domain_ends(problem):
     """Exact ends of the domain of each entry of ``z = -theta``."""
-    s = fractions(problem.sample_weight)[:, None]
+    s = fractions(problem.data.weight)[:, None]
     name = problem.loss.name
     infinite = Fraction(10) ** 400
     if name in ("squared_error", "huber", "absolute_error"):
         size = {"squared_error": infinite, "absolute_error": 1}.get(name) or Fraction(problem.loss.delta)
         return -s * size, s * size
     size = infinite if name == "squared_hinge" else 1
-    positive = problem.targets > 0
+    positive = problem.data.targets > 0
     return np.where(positive, -s * size, 0), np.where(positive, 0, s * size)
 
 
@@ -71,7 +66,7 @@ def exact_value(problem, theta):
     """``D(theta)`` exactly, or to 60 digits where logarithms are needed."""
     total = Fraction(0)
     with localcontext(prec=60):
-        for s, row, targets in zip(problem.sample_weight, theta, problem.targets, strict=True):
+        for s, row, targets in zip(problem.data.weight, theta, problem.data.targets, strict=True):
             if s == 0:
                 assert not row.any()
                 continue
@@ -102,14 +97,14 @@ def exact_value(problem, theta):
 )
 def test_exact_points_are_in_the_domain_with_sums_of_zero(seed, loss, n, fit_intercept, size, n_outputs):
     problem, rng = draw_problem(seed, loss, n=n, bias=("penalized", fit_intercept), n_outputs=n_outputs)
-    guess = into_domain(problem, size * rng.normal(size=problem.targets.shape))
+    guess = into_domain(AllSamples.of(problem), size * rng.normal(size=problem.data.targets.shape))
     theta = exact_point(problem, guess)
     exact = fractions(theta)
     if fit_intercept:
         assert (exact.sum(axis=0) == 0).all()
     if loss == "softmax":
         assert (exact.sum(axis=1) == 0).all()
-        mass = -exact + fractions(problem.sample_weight)[:, None] * fractions(problem.targets)
+        mass = -exact + fractions(problem.data.weight)[:, None] * fractions(problem.data.targets)
         assert (mass >= 0).all()
     else:
         low, high = domain_ends(problem)
@@ -129,25 +124,25 @@ def test_exact_points_are_in_the_domain_with_sums_of_zero(seed, loss, n, fit_int
 )
 def test_dual_values_are_rounded_down_and_hardly(seed, loss, size, at_end):
     problem, rng = draw_problem(seed, loss)
-    guess = size * rng.normal(size=problem.targets.shape)
+    guess = size * rng.normal(size=problem.data.targets.shape)
     if at_end:
-        guess = -problem.loss.project_dual(1e9 * np.sign(guess), problem.targets, problem.sample_weight)
-    theta = exact_point(problem, into_domain(problem, guess))
+        guess = -problem.loss.project_dual(1e9 * np.sign(guess), problem.data.targets, problem.data.weight)
+    theta = exact_point(problem, into_domain(AllSamples.of(problem), guess))
     claimed, exact = dual_lower_bound(problem, theta), exact_value(problem, theta)
     assert Fraction(claimed) <= exact
-    scale = np.abs(theta * (1 + np.abs(problem.targets))).sum() + abs(float(exact))
+    scale = np.abs(theta * (1 + np.abs(problem.data.targets))).sum() + abs(float(exact))
     if np.abs(theta).max() < 1e6:
         assert claimed >= float(exact) - 1e-12 * scale * (1 + np.abs(theta).max()) - 1e-300
 
 
 def exact_gain_holds(problem, theta, weights, alpha):
     """Whether ``|sum_i theta_i phi(x~_i . u)|_2 <= alpha |u|`` for one u, in fractions."""
-    X, u = fractions(problem.X), fractions(weights)
-    d = problem.X.shape[1]
+    X, u = fractions(problem.data.X), fractions(weights)
+    d = problem.data.X.shape[1]
     v = X @ u[:d]
-    biases = {"none": [Fraction(0)], "penalized": [u[-1]], "free": [-b for b in v]}[problem.hidden_bias]
-    norm = (u[:d] ** 2).sum() + (u[-1] ** 2 if problem.hidden_bias == "penalized" else 0)
-    phi = problem.activation
+    biases = {"none": [Fraction(0)], "penalized": [u[-1]], "free": [-b for b in v]}[problem.kind.hidden_bias]
+    norm = (u[:d] ** 2).sum() + (u[-1] ** 2 if problem.kind.hidden_bias == "penalized" else 0)
+    phi = problem.kind.activation
     on, off = Fraction(phi.on), Fraction(phi.off)
     for bias in biases:
         layer = np.array([on * t if t >= 0 else off * t for t in v + bias], dtype=object)
@@ -174,28 +169,30 @@ def test_dual_points_are_feasible_in_exact_arithmetic(seed, loss, bias, activati
         bias=bias,
         kinds=kinds,
         scale=scale,
-        activation=get_activation(activation),
+        activation=activation,
         alpha=0.3 * scale,
         n_outputs=n_outputs,
     )
-    guess = rng.normal(size=problem.targets.shape)
-    bound = bound_from(problem, Pricing(problem), guess, "test")
+    guess = rng.normal(size=problem.data.targets.shape)
+    bound = bound_from(problem, Pricing(problem), guess, "test", Clock())
     theta = bound.theta
     assert bound.value >= 0
     assert Fraction(bound.value) <= exact_value(problem, theta) or bound.value == 0
     assert bound.largest_gain <= problem.alpha
     if problem.fit_intercept:
         assert (fractions(theta).sum(axis=0) == 0).all()
-    penalized = None if problem.penalized.all() else problem.penalized
-    best = [local_maxima(problem.layer.rows, t, penalized=penalized, n_starts=6)[0].T[:4] for t in theta.T]
-    candidates = [rng.normal(size=(4, problem.layer.rows.shape[1])), bound.price.neurons, *best]
+    layer = problem.original_layer
+    penalized = None if layer.penalized.all() else layer.penalized
+    best = [local_maxima(layer.rows, t, penalized=penalized, n_starts=6)[0].T[:4] for t in theta.T]
+    candidates = [rng.normal(size=(4, layer.rows.shape[1])), bound.price.neurons, *best]
     for weights in np.vstack(candidates):
         assert exact_gain_holds(problem, theta, weights, problem.alpha)
 
 
 def test_largest_gain_is_used_up():
     problem, rng = draw_problem(1)
-    bound = bound_from(problem, Pricing(problem), rng.normal(size=problem.targets.shape), "test")
+    guess = rng.normal(size=problem.data.targets.shape)
+    bound = bound_from(problem, Pricing(problem), guess, "test", Clock())
     assert problem.alpha * (1 - 1e-9) <= bound.largest_gain <= problem.alpha
 
 
@@ -206,6 +203,6 @@ class OtherError(SquaredError):
 def test_losses_of_unknown_rounding_are_refused():
     problem, _ = draw_problem(0, loss="squared_error")
     check_loss(problem)
-    changed = CertificationProblem(**{**vars(problem), "loss": OtherError()})
+    changed = Problem.of(replace(problem.data, loss=OtherError()), problem.kind, problem.alpha)
     with pytest.raises(ValueError, match="OtherError"):
         check_loss(changed)

@@ -8,8 +8,7 @@ import pandas as pd
 import pytest
 from sklearn.neural_network import MLPRegressor
 
-from convexnn import ConvexMLPRegressor
-from convexnn.auditing import certify
+from convexnn import ConvexMLPRegressor, certify
 from convexnn.cli import main
 
 

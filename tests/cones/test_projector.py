@@ -8,8 +8,9 @@ from scipy.optimize import nnls
 
 from convexnn.cones import ConeProjector
 from convexnn.cones._faces import face_bases
+from convexnn.designs import MaskedDesign
 from convexnn.patterns import PatternSet, pack_bits
-from convexnn.programs import MaskedDesign, augment
+from convexnn.problem import augment
 from program_cases import DEGENERACIES, LAYERS, degenerate_rows, some_patterns
 
 seeds = st.integers(0, 2**32 - 1)

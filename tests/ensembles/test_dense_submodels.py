@@ -12,7 +12,7 @@ from sklearn.linear_model import LinearRegression
 from sklearn.neural_network import MLPClassifier, MLPRegressor
 
 from convexnn import ConvexCNNRegressor, ConvexMLPClassifier, ConvexMLPRegressor
-from convexnn.ensembles import DropoutMLPClassifier, DropoutMLPRegressor, dense
+from convexnn.ensembles import dense
 from convexnn.ensembles.dense import DenseSubModels, is_dense
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
@@ -40,9 +40,6 @@ def rebuilt(mlp, submodels, j):
     masks = [submodels.masks[layer][j] for layer in range(len(submodels.masks))]
     for layer, mask in enumerate(masks, start=1):
         copy.coefs_[layer] = mlp.coefs_[layer] * mask[:, None] / (1 - submodels.dropout)
-    if submodels.input_mask is not None:
-        kept = submodels.input_mask[j][:, None]
-        copy.coefs_[0] = mlp.coefs_[0] * kept / (1 - submodels.input_dropout)
     return copy
 
 
@@ -56,13 +53,12 @@ def predictions(estimator, data):
 @pytest.mark.parametrize("hidden", [(12,), (10, 7), (6, 5, 4)])
 @pytest.mark.parametrize("activation", ["relu", "tanh", "logistic", "identity"])
 @pytest.mark.parametrize("kind", ["one", "two", "binary", "classes"])
-@pytest.mark.parametrize("input_dropout", [0.0, 0.4])
-def test_sub_models_are_the_network_with_zeroed_weights(hidden, activation, kind, input_dropout):
+def test_sub_models_are_the_network_with_zeroed_weights(hidden, activation, kind):
     network = MLPClassifier if kind in ("binary", "classes") else MLPRegressor
     mlp = network(hidden_layer_sizes=hidden, activation=activation, max_iter=10, random_state=0)
     mlp.fit(X, targets_for(kind))
     rng = np.random.default_rng(1)
-    submodels = DenseSubModels.draw(mlp, 9, 0.3, rng, input_dropout=input_dropout)
+    submodels = DenseSubModels.draw(mlp, 9, 0.3, rng)
     outputs = list(submodels.outputs(NEW))
     assert len(outputs) == len(submodels) == 9
     for j, found in enumerate(outputs):
@@ -88,23 +84,19 @@ def test_poisson_regression():
         (ConvexMLPRegressor(0.01, patterns=20, activation="gated_relu", random_state=0), "one"),
         (ConvexMLPClassifier(0.01, patterns=20, random_state=0), "binary"),
         (ConvexMLPClassifier(0.01, patterns=20, activation="gated_relu", random_state=0), "classes"),
-        (DropoutMLPRegressor(15, max_iter=5, random_state=0), "two"),
-        (DropoutMLPClassifier(15, max_iter=5, random_state=0), "binary"),
-        (DropoutMLPClassifier(15, max_iter=5, random_state=0), "classes"),
+        (ConvexMLPClassifier(0.01, patterns=20, activation="leaky_relu", random_state=0), "classes"),
     ],
 )
-@pytest.mark.parametrize("input_dropout", [0.0, 0.3])
-def test_own_estimators(estimator, kind, input_dropout):
+def test_own_estimators(estimator, kind):
     estimator = deepcopy(estimator).fit(X, targets_for(kind))
     assert is_dense(estimator)
     network = estimator.network_
     rng = np.random.default_rng(1)
-    submodels = DenseSubModels.draw(estimator, 6, 0.4, rng, input_dropout=input_dropout)
+    submodels = DenseSubModels.draw(estimator, 6, 0.4, rng)
     for j, found in enumerate(submodels.outputs(NEW)):
         kept = submodels.masks[0][j][:, None]
         cut = replace(network, output_weights=network.output_weights * kept / 0.6)
-        seen = NEW if submodels.input_mask is None else NEW * submodels.input_mask[j] / 0.7
-        outputs = cut.outputs(seen)
+        outputs = cut.outputs(NEW)
         if kind == "binary":
             outputs = 1 / (1 + np.exp(np.hstack([outputs, -outputs])))
         elif kind == "classes":
@@ -124,15 +116,14 @@ def test_no_dropout_gives_copies_of_the_whole_network(hidden, kind):
 
 
 @pytest.mark.parametrize("hidden", [(12,), (10, 7)])
-@pytest.mark.parametrize("input_dropout", [0.0, 0.4])
-def test_blocks_of_samples_and_groups_of_sub_models_change_nothing(monkeypatch, hidden, input_dropout):
+def test_blocks_of_samples_and_groups_of_sub_models_change_nothing(monkeypatch, hidden):
     mlp = MLPClassifier(hidden, max_iter=10, random_state=0).fit(X, LABELS)
     rng = np.random.default_rng(0)
-    submodels = DenseSubModels.draw(mlp, 11, 0.5, rng, input_dropout=input_dropout)
+    submodels = DenseSubModels.draw(mlp, 11, 0.5, rng)
     at_once = np.array(list(submodels.outputs(NEW)))
-    monkeypatch.setattr(dense, "_WIDEST_STACK", 10)
+    monkeypatch.setattr(dense, "_WIDEST_PRODUCT", 10)
     in_groups = np.array(list(submodels.outputs(NEW)))
-    monkeypatch.setattr(dense, "_MOST_BYTES", 2000)
+    monkeypatch.setattr(dense, "MOST_BYTES", 2000)
     in_blocks = np.array(list(submodels.outputs(NEW)))
     np.testing.assert_allclose(in_groups, at_once, rtol=1e-13)
     np.testing.assert_allclose(in_blocks, at_once, rtol=1e-13)
@@ -152,7 +143,7 @@ def test_some_sub_models_in_any_order():
 
 def test_a_sub_model_is_the_same_function_of_every_sample():
     mlp = MLPRegressor(hidden_layer_sizes=(20,), max_iter=10, random_state=0).fit(X, Y)
-    submodels = DenseSubModels.draw(mlp, 4, 0.5, np.random.default_rng(0), input_dropout=0.2)
+    submodels = DenseSubModels.draw(mlp, 4, 0.5, np.random.default_rng(0))
     whole = np.array(list(submodels.outputs(NEW)))
     one_by_one = np.hstack([np.array(list(submodels.outputs(row[None]))) for row in NEW])
     np.testing.assert_allclose(one_by_one, whole, rtol=1e-12, atol=1e-13)
@@ -162,7 +153,7 @@ def test_a_sub_model_is_the_same_function_of_every_sample():
 def test_masks_keep_the_right_share(dropout, seed):
     mlp = MLPRegressor(hidden_layer_sizes=(50, 40), max_iter=1, random_state=0).fit(X, Y)
     rng = np.random.default_rng(seed)
-    submodels = DenseSubModels.draw(mlp, 500, dropout, rng, input_dropout=dropout)
+    submodels = DenseSubModels.draw(mlp, 500, dropout, rng)
     for mask, units in zip(submodels.masks, (50, 40), strict=True):
         assert mask.shape == (500, units)
         assert mask.any(axis=1).all()
@@ -176,8 +167,8 @@ def test_masks_keep_the_right_share(dropout, seed):
 @pytest.mark.parametrize("units", [1, 2, 5])
 def test_every_layer_keeps_a_unit(units, seed):
     mlp = MLPRegressor(hidden_layer_sizes=(units, 3), max_iter=1, random_state=0).fit(X, Y)
-    submodels = DenseSubModels.draw(mlp, 300, 0.99, np.random.default_rng(seed), input_dropout=0.99)
-    for mask in (*submodels.masks, submodels.input_mask):
+    submodels = DenseSubModels.draw(mlp, 300, 0.99, np.random.default_rng(seed))
+    for mask in submodels.masks:
         assert mask.any(axis=1).all()
         # Which unit is kept is random, too.
         assert mask.any(axis=0).all()
@@ -200,7 +191,7 @@ def test_a_network_without_neurons():
 
 
 def test_float32_stays_float32():
-    model = DropoutMLPClassifier(10, max_iter=3, random_state=0).fit(X.astype(np.float32), LABELS)
+    model = MLPClassifier(10, max_iter=3, random_state=0).fit(X.astype(np.float32), LABELS)
     submodels = DenseSubModels.draw(model, 3, 0.0, np.random.default_rng(0))
     single = next(submodels.outputs(NEW.astype(np.float32)))
     assert single.dtype == np.float32
@@ -237,7 +228,7 @@ def test_what_is_dense():
     assert not is_dense(MLPRegressor(hidden_layer_sizes=(5,)))
     assert not is_dense(MLPRegressor(hidden_layer_sizes=(), max_iter=1).fit(X, Y))
     assert not is_dense(LinearRegression().fit(X, Y))
-    assert not is_dense(DropoutMLPRegressor())
+    assert not is_dense(ConvexMLPRegressor())
     assert not is_dense(ConvexCNNRegressor(patterns=4, kernel_size=2, tol=0.1).fit(X, Y))
     assert not is_dense("text")
     assert not is_dense(None)
@@ -247,7 +238,7 @@ def test_what_is_dense():
     ("estimator", "error", "text"),
     [
         (MLPRegressor(), NotFittedError, "not fitted"),
-        (DropoutMLPRegressor(), ValueError, r"fitted.*Got DropoutMLPRegressor"),
+        (ConvexMLPRegressor(), ValueError, r"fitted.*Got ConvexMLPRegressor"),
         (LinearRegression().fit(X, Y), ValueError, "Got LinearRegression; drop inputs"),
         (
             ConvexMLPClassifier(1.0, loss="hinge", patterns=5).fit(X, LABELS),
@@ -268,21 +259,20 @@ def test_several_labels_per_sample():
 
 
 @pytest.mark.parametrize(
-    ("n_submodels", "dropout", "input_dropout", "error", "text"),
+    ("n_submodels", "dropout", "error", "text"),
     [
-        (0, 0.5, 0.0, ValueError, "n_submodels == 0, must be >= 1"),
-        (2.0, 0.5, 0.0, TypeError, "n_submodels must be an instance of"),
-        (2, 1.0, 0.0, ValueError, "dropout == 1.0, must be < 1"),
-        (2, -0.1, 0.0, ValueError, "dropout == -0.1, must be >= 0"),
-        (2, np.nan, 0.0, ValueError, "dropout must be a number"),
-        (2, "0.5", 0.0, TypeError, "dropout must be an instance of"),
-        (2, 0.5, 1.0, ValueError, "input_dropout == 1.0, must be < 1"),
+        (0, 0.5, ValueError, "n_submodels must be at least 1. Got 0"),
+        (2.0, 0.5, TypeError, "n_submodels must be an integer. Got 2.0"),
+        (2, 1.0, ValueError, r"dropout must lie in \[0, 1\). Got 1.0"),
+        (2, -0.1, ValueError, r"dropout must lie in \[0, 1\). Got -0.1"),
+        (2, np.nan, ValueError, r"dropout must lie in \[0, 1\). Got nan"),
+        (2, "0.5", TypeError, "dropout must be a real number. Got '0.5'"),
     ],
 )
-def test_arguments_out_of_range(n_submodels, dropout, input_dropout, error, text):
+def test_arguments_out_of_range(n_submodels, dropout, error, text):
     mlp = MLPRegressor(hidden_layer_sizes=(5,), max_iter=1).fit(X, Y)
     with pytest.raises(error, match=text):
-        DenseSubModels.draw(mlp, n_submodels, dropout, np.random.default_rng(0), input_dropout=input_dropout)
+        DenseSubModels.draw(mlp, n_submodels, dropout, np.random.default_rng(0))
 
 
 @pytest.mark.parametrize(

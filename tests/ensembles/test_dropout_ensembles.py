@@ -15,36 +15,26 @@ from sklearn.neural_network import MLPClassifier, MLPRegressor
 from sklearn.tree import DecisionTreeClassifier, DecisionTreeRegressor
 
 from convexnn import ConvexMLPRegressor
-from convexnn.ensembles import (
-    DropoutEnsembleClassifier,
-    DropoutEnsembleRegressor,
-    DropoutMLPClassifier,
-    DropoutMLPRegressor,
-)
+from convexnn.ensembles import DropoutEnsembleClassifier, DropoutEnsembleRegressor
 from convexnn.ensembles.dense import DenseSubModels
-from convexnn.ensembles.feature_masks import FeatureMaskSubModels
+from convexnn.ensembles.submodels import FeatureMaskSubModels
 from convexnn_solvers import Status
 from ensemble_cases import classification, kkt_residual, least_squares, minimum, regression
-from nonnegative_cases import require
 
-pytestmark = [
-    pytest.mark.filterwarnings("ignore:The training loss was still falling"),
-    pytest.mark.filterwarnings("ignore:Stochastic Optimizer"),
-]
+pytestmark = pytest.mark.filterwarnings("ignore:Stochastic Optimizer")
 
 REGRESSORS = [
-    DropoutMLPRegressor(30, max_iter=30, learning_rate=0.02, random_state=0),
+    MLPRegressor(hidden_layer_sizes=30, max_iter=30, learning_rate_init=0.02, random_state=0),
     MLPRegressor(hidden_layer_sizes=(12, 8), max_iter=40, random_state=0),
     Ridge(),
     DecisionTreeRegressor(max_depth=3, random_state=0),
 ]
 CLASSIFIERS = [
-    DropoutMLPClassifier(30, max_iter=30, learning_rate=0.02, random_state=0),
+    MLPClassifier(30, max_iter=30, learning_rate_init=0.02, random_state=0),
     MLPClassifier((12,), max_iter=40, random_state=0),
     LogisticRegression(),
     DecisionTreeClassifier(max_depth=3, random_state=0),
 ]
-SOLVERS = ["auto", "nnls", "osqp", "clarabel", "cvxpy"]
 
 
 def case(estimator, seed, **options):
@@ -81,16 +71,13 @@ def test_the_objective_is_the_minimum_of_the_program_restated(estimator, options
 @pytest.mark.parametrize("options", [{}, {"ridge": 0.5}, {"sum_to_one": True}])
 def test_all_solvers_give_the_same_optimal_weights(estimator, options):
     weights = {}
-    for solver in SOLVERS:
-        if solver != "auto":
-            require(solver)
+    for solver in ("auto", "nnls"):
         model, X, y = case(estimator, 0, solver=solver, **options)
         A, b = least_squares(model, X, y)
         assert model.result_.status is Status.CONVERGED
         assert kkt_residual(A, b, model.weights_, sum_to_one=model.sum_to_one) <= 1e-8
         weights[solver] = model.weights_
-    for solver in SOLVERS:
-        np.testing.assert_allclose(weights[solver], weights["nnls"], atol=1e-7)
+    np.testing.assert_allclose(weights["auto"], weights["nnls"], atol=1e-7)
 
 
 @pytest.mark.parametrize("estimator", REGRESSORS + CLASSIFIERS, ids=lambda e: type(e).__name__)

@@ -2,6 +2,7 @@
 
 import pytest
 from sklearn.linear_model import LogisticRegression, Ridge
+from sklearn.neural_network import MLPClassifier, MLPRegressor
 from sklearn.tree import DecisionTreeClassifier, DecisionTreeRegressor
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
@@ -10,21 +11,19 @@ from convexnn.ensembles import (
     ConvexStackingRegressor,
     DropoutEnsembleClassifier,
     DropoutEnsembleRegressor,
-    DropoutMLPClassifier,
-    DropoutMLPRegressor,
 )
 from convexnn.ensembles.combination import ConvexCombinationRegressor
 
 # Few epochs keep the checks quick.
-pytestmark = pytest.mark.filterwarnings("ignore:The training loss was still falling")
+pytestmark = pytest.mark.filterwarnings("ignore:Stochastic Optimizer")
 
-SMALL = {"hidden_units": 30, "max_iter": 30, "learning_rate": 0.03}
+SMALL = {"hidden_layer_sizes": 30, "max_iter": 30, "learning_rate_init": 0.03}
 
 
 @parametrize_with_checks(
     [
-        DropoutEnsembleRegressor(DropoutMLPRegressor(**SMALL), n_submodels=5),
-        DropoutEnsembleClassifier(DropoutMLPClassifier(**SMALL), n_submodels=5),
+        DropoutEnsembleRegressor(MLPRegressor(**SMALL), n_submodels=5),
+        DropoutEnsembleClassifier(MLPClassifier(**SMALL), n_submodels=5),
         ConvexStackingRegressor([("line", Ridge(0.1)), ("tree", DecisionTreeRegressor(random_state=0))]),
         ConvexStackingClassifier(
             [("line", LogisticRegression()), ("tree", DecisionTreeClassifier(random_state=0))]
@@ -39,11 +38,11 @@ def test_estimator_check(estimator, check):
 @parametrize_with_checks(
     [
         DropoutEnsembleRegressor(Ridge(0.01), n_submodels=6, sum_to_one=True, ridge=1e-3),
-        DropoutEnsembleClassifier(LogisticRegression(), n_submodels=6, solver="clarabel"),
+        DropoutEnsembleClassifier(LogisticRegression(), n_submodels=6),
         ConvexCombinationRegressor(),
         DropoutEnsembleRegressor(n_submodels=5),
         DropoutEnsembleClassifier(n_submodels=5, validation_fraction=None),
-        DropoutEnsembleRegressor(DropoutMLPRegressor(**SMALL), n_submodels=3, drop="inputs", solver="osqp"),
+        DropoutEnsembleRegressor(MLPRegressor(**SMALL), n_submodels=3, drop="inputs", solver="nnls"),
         DropoutEnsembleClassifier(DecisionTreeClassifier(), n_submodels=4, validation_fraction=0.4),
         ConvexStackingClassifier(
             [("tree", DecisionTreeClassifier(max_depth=2, random_state=0)), ("line", LogisticRegression())],

@@ -20,7 +20,6 @@ from sklearn.tree import DecisionTreeClassifier, DecisionTreeRegressor
 from convexnn.ensembles import ConvexStackingClassifier, ConvexStackingRegressor
 from convexnn.ensembles.combination import ConvexCombinationClassifier, ConvexCombinationRegressor
 from ensemble_cases import classification, kkt_residual, minimum, regression
-from nonnegative_cases import require
 
 REGRESSORS = [
     ("line", LinearRegression()),
@@ -59,12 +58,11 @@ def test_sample_weights_reach_estimators_and_program():
 
 
 @pytest.mark.parametrize(
-    "options", [{"ridge": 3.0}, {"sum_to_one": True}, {"solver": "osqp"}, {"solver": "clarabel"}]
+    "options", [{"ridge": 3.0}, {"sum_to_one": True}, {"solver": "nnls"}, {"ridge": 0.1, "sum_to_one": True}]
 )
 def test_options_reach_the_program(options, seed):
     if options.get("sum_to_one"):
         pytest.importorskip("cvxpy", reason="the restatement with a sum needs cvxpy")
-    require(options.get("solver", "nnls"))
     X, y = regression(seed)
     model = ConvexStackingRegressor(REGRESSORS, cv=3, **options).fit(X, y)
     P = np.column_stack([cross_val_predict(member, X, y, cv=3) for _, member in REGRESSORS])

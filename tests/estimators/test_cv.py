@@ -18,7 +18,7 @@ from convexnn import (
     ConvexMLPRegressorCV,
     enumerate_patterns,
 )
-from convexnn.columns import training
+from convexnn.training import listed
 from convexnn_solvers import Status, solve
 
 ESTIMATORS = [ConvexMLPRegressorCV, ConvexMLPClassifierCV]
@@ -384,7 +384,7 @@ def stopped_after(monkeypatch, n_solves, status):
         object.__setattr__(result, "status", status if len(done) > n_solves else result.status)
         return result
 
-    monkeypatch.setattr(training, "solve", stopping)
+    monkeypatch.setattr(listed, "solve", stopping)
 
 
 def test_time_limit_of_a_fold(monkeypatch):

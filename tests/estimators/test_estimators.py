@@ -334,3 +334,23 @@ def test_solvers_agree(solver):
     assert model.result_.solver == solver
     assert model.result_.converged
     assert model.objective_ == pytest.approx(reference.objective_, rel=1.01e-4)
+
+
+def test_n_jobs_limits_the_threads_of_a_fit(monkeypatch):
+    import numba
+
+    from convexnn.training import listed
+
+    seen, solve = [], listed.solve
+
+    def counting(*arguments, **options):
+        seen.append(numba.get_num_threads())
+        return solve(*arguments, **options)
+
+    monkeypatch.setattr(listed, "solve", counting)
+    before = numba.get_num_threads()
+    X = np.random.default_rng(0).normal(size=(10, 2))
+    for n_jobs in (None, 1, -1):
+        ConvexMLPRegressor(patterns=4, n_jobs=n_jobs, random_state=0).fit(X, X[:, 0])
+    assert seen == [before, 1, before]
+    assert numba.get_num_threads() == before

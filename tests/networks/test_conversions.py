@@ -1,7 +1,7 @@
 """Round trips to scikit-learn and PyTorch keep predictions; what has no equivalent is refused."""
 
-import builtins
 import pickle
+import sys
 
 import numpy as np
 import pytest
@@ -181,14 +181,7 @@ def test_torch_modules_are_read():
 
 
 def test_missing_torch_gives_the_pip_line(monkeypatch):
-    real_import = builtins.__import__
-
-    def without_torch(name, *args, **kwargs):
-        if name == "torch":
-            raise ModuleNotFoundError("No module named 'torch'")
-        return real_import(name, *args, **kwargs)
-
-    monkeypatch.setattr(builtins, "__import__", without_torch)
+    monkeypatch.setitem(sys.modules, "torch", None)
     with pytest.raises(MissingExtraError, match=r'pip install "convexnn\[torch\]"'):
         classifier(1, None).to_torch()
     with pytest.raises(MissingExtraError, match="torch"):

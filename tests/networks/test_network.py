@@ -247,7 +247,7 @@ def test_contradictory_networks_are_refused(changes, message):
         (np.zeros((3, 2)), [0, 0], {}, "as many samples as X, 3. Got 2"),
         (np.zeros((1, 2)), [0], {"alpha": -1.0}, "alpha must be finite and >= 0"),
         (np.zeros((1, 2)), [0], {"alpha": np.nan}, "alpha must be finite"),
-        (np.zeros((1, 2)), [0], {"sample_weight": [-1.0]}, "sample_weight must be finite and >= 0"),
+        (np.zeros((1, 2)), [0], {"sample_weight": [-1.0]}, "sample_weight must not be negative. Got -1.0"),
         (np.zeros((1, 2)), [0], {"sample_weight": [1.0, 2.0]}, r"shape \(1,\)"),
         (np.zeros((1, 2)), [0], {"loss": "mse"}, "Unknown loss"),
     ],

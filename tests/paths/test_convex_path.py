@@ -14,10 +14,10 @@ from convexnn import (
     enumerate_patterns,
     sample_patterns,
 )
-from convexnn.columns import training
 from convexnn.exceptions import PatternBudgetError
 from convexnn.losses import Huber
 from convexnn.paths import alpha_max
+from convexnn.training import listed
 from convexnn_solvers import Status, registry, solve
 from convexnn_solvers.backends.clarabel_ import Clarabel
 from program_cases import BIASES, LOSSES, draw_case
@@ -120,7 +120,7 @@ def test_each_solve_starts_from_the_last_solution_on_one_design(monkeypatch):
         results.append(solve(program, start=start, **options))
         return results[-1]
 
-    monkeypatch.setattr(training, "solve", recording)
+    monkeypatch.setattr(listed, "solve", recording)
     convex_path(*draw(), 10, alphas=4, random_state=0)
     assert starts[0] is None
     for start, result in zip(starts[1:], results, strict=False):
@@ -347,7 +347,7 @@ def test_interrupt_between_solves(monkeypatch, n_solves):
         done.append(solve(program, **options))
         return done[-1]
 
-    monkeypatch.setattr(training, "solve", interrupting)
+    monkeypatch.setattr(listed, "solve", interrupting)
     if n_solves == 0:
         with pytest.raises(KeyboardInterrupt):
             convex_path(*draw(), 10, alphas=5, random_state=0)

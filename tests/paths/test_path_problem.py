@@ -6,7 +6,8 @@ import pytest
 from convexnn import ConvexMLPRegressor, ConvexMLPRegressorCV, convex_path, enumerate_patterns
 from convexnn.exceptions import PatternBudgetError
 from convexnn.paths import alpha_max
-from convexnn.programs import augment, two_layer_program
+from convexnn.problem import augment
+from convexnn.programs import two_layer_program
 
 
 @pytest.fixture(scope="module")

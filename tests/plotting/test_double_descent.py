@@ -1,5 +1,6 @@
 """Pictures of double descent: what the lines are, axes, and refusals."""
 
+import sys
 from dataclasses import replace
 
 import numpy as np
@@ -98,10 +99,7 @@ def test_unfit_options_are_refused(curve):
 
 
 def test_missing_matplotlib_gives_the_pip_line(curve, monkeypatch):
-    def missing(name):
-        raise ModuleNotFoundError(f"No module named {name!r}")
-
-    monkeypatch.setattr("convexnn.plotting._pyplot.import_module", missing)
+    monkeypatch.setitem(sys.modules, "matplotlib.pyplot", None)
     with pytest.raises(MissingExtraError, match=r'pip install "convexnn\[plot\]"'):
         DoubleDescentDisplay.from_curve(curve)
     with pytest.raises(MissingExtraError, match=r'pip install "convexnn\[plot\]"'):

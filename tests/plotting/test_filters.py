@@ -1,5 +1,7 @@
 """Pictures of filters: order, titles, scales, where they are drawn, and refusals."""
 
+import sys
+
 import numpy as np
 import pytest
 from sklearn.exceptions import NotFittedError
@@ -168,9 +170,6 @@ def test_nothing_to_show_is_refused():
 
 
 def test_missing_matplotlib_gives_the_pip_line(monkeypatch):
-    def missing(name):
-        raise ModuleNotFoundError(f"No module named {name!r}")
-
-    monkeypatch.setattr("convexnn.plotting._pyplot.import_module", missing)
+    monkeypatch.setitem(sys.modules, "matplotlib.pyplot", None)
     with pytest.raises(MissingExtraError, match=r'pip install "convexnn\[plot\]"'):
         FilterDisplay.from_network(network())

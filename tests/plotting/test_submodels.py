@@ -1,5 +1,7 @@
 """Pictures of combinations: lines show the curve's own figures; refusals."""
 
+import sys
+
 import numpy as np
 import pytest
 from sklearn.datasets import load_iris
@@ -90,9 +92,6 @@ def test_unfitted_estimators_are_refused():
 
 
 def test_missing_matplotlib_gives_the_pip_line(ensemble, monkeypatch):
-    def missing(name):
-        raise ModuleNotFoundError(name)
-
-    monkeypatch.setattr("convexnn.plotting._pyplot.import_module", missing)
+    monkeypatch.setitem(sys.modules, "matplotlib.pyplot", None)
     with pytest.raises(MissingExtraError, match=r'pip install "convexnn\[plot\]"'):
         CombinationWeightsDisplay.from_estimator(ensemble)

@@ -9,13 +9,8 @@ from hypothesis import strategies as st
 
 from convexnn.networks import TwoLayerNetwork
 from convexnn.patterns import PatternSet, enumerate_patterns
-from convexnn.programs import (
-    augment,
-    blocks_from_network,
-    network_from_blocks,
-    network_weights,
-    two_layer_program,
-)
+from convexnn.problem import augment, network_weights
+from convexnn.programs import blocks_from_network, network_from_blocks, two_layer_program
 from convexnn_solvers import solve
 from network_cases import draw_samples, networks
 from program_cases import BIASES, DEGENERACIES, LAYERS, LOSSES, draw_case, random_point

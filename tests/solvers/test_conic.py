@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from scipy import sparse
 
 from convexnn.patterns import enumerate_patterns
-from convexnn.programs import augment
+from convexnn.problem import augment
 from convexnn_solvers import Status, solve
 from convexnn_solvers.conic.assemble import assemble
 from convexnn_solvers.conic.form import ConicForm, condition, without_quadratic
@@ -185,7 +185,6 @@ def test_a_quadratic_model_is_minimised_by_its_own_form():
         center=rng.normal(size=(8, 3)),
         slope=rng.normal(size=(8, 3)),
         curvature=factor @ factor.transpose(0, 2, 1),
-        shift_invariant=False,
     )
     conic = assemble(program, model)
     x, z = minimised(conic.form)

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from convexnn.patterns import enumerate_patterns
-from convexnn.programs import augment, two_layer_program
+from convexnn.problem import augment
+from convexnn.programs import two_layer_program
 from convexnn_solvers import Status, available_solvers, solve
 
 X = np.array([[-1.0], [-5.0], [2.0], [0.0], [3.0]])

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from convexnn.patterns import enumerate_patterns
-from convexnn.programs import augment
+from convexnn.problem import augment
 from convexnn_solvers import Status, UnsupportedProgramError, solve
 from convexnn_solvers.dual import into_domain, prices
 from convexnn_solvers.native import solver as native

@@ -6,7 +6,7 @@ from scipy.optimize import nnls
 
 from convexnn.losses import AbsoluteError, Huber, SquaredError
 from convexnn.patterns import enumerate_patterns
-from convexnn.programs import augment
+from convexnn.problem import augment
 from convexnn_solvers import Status, solve
 from program_cases import LAYERS, Case, some_patterns
 

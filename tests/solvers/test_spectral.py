@@ -355,7 +355,7 @@ def test_refusals():
         backend.check(program, SolveOptions(native={"eps": 1}))
     with pytest.raises(ValueError, match="alpha must be positive"):
         SpectralProgram(program.design, program.targets, program.loss, 0.0, program.sample_weight, True)
-    unknown = SimpleNamespace(name="quantile", smoothness=np.inf)
+    unknown = SimpleNamespace(name="quantile", smoothness=np.inf, kink_at_target=False)
     other = SpectralProgram(program.design, program.targets, unknown, 1.0, program.sample_weight, True)
     with pytest.raises(UnsupportedProgramError, match="quantile"):
         solve_spectral(other)

@@ -1,6 +1,9 @@
 """Work shared between threads: every item once, errors raised, alive after a fork."""
 
 import multiprocessing
+import os
+import subprocess
+import sys
 import threading
 import time
 import warnings
@@ -107,3 +110,71 @@ def test_blas_has_one_thread_inside_and_its_own_number_after():
             assert set(blas_threads()) <= {1}
         assert set(blas_threads()) <= {1}
     assert blas_threads() == before
+
+
+@pytest.mark.parametrize("n_items", [1, 5, 1000])
+@pytest.mark.parametrize("operations", [0.0, 3e6, WORTH_IT])
+def test_sums_are_the_same_with_any_number_of_threads(monkeypatch, n_items, operations):
+    values = np.random.default_rng(0).normal(size=(n_items, 50)) * 10.0 ** np.arange(-10, 40, 1)
+    found = []
+    for n_threads in (1, 2, 4, 7):
+        monkeypatch.setattr(threads.numba, "get_num_threads", lambda n=n_threads: n)
+        found.append(threads.sum_of_parts(lambda part: values[part].sum(axis=0), n_items, operations))
+    for other in found[1:]:
+        np.testing.assert_array_equal(other, found[0])
+    np.testing.assert_allclose(found[0], values.sum(axis=0), rtol=1e-12)
+
+
+def test_overlapping_blocks_leave_the_threads_of_blas_as_they_were():
+    before, entered, left = blas_threads(), threading.Event(), threading.Event()
+
+    def first():
+        with threads.single_blas_thread():
+            entered.set()
+            assert left.wait(60)
+
+    def second():
+        assert entered.wait(60)
+        with threads.single_blas_thread():
+            left.set()
+            worker.join(60)
+            # The first block has ended, this one has not.
+            assert set(blas_threads()) == {1}
+
+    worker = threading.Thread(target=first)
+    worker.start()
+    second()
+    assert not worker.is_alive()
+    assert blas_threads() == before
+
+
+FIT = """
+import numpy as np
+from convexnn import ConvexMLPClassifier, ConvexMLPRegressor
+rng = np.random.default_rng(0)
+X = rng.normal(size=(200, 5))
+y = np.abs(X[:, 0]) - X[:, 1] * (X[:, 2] > 0)
+models = [
+    ConvexMLPRegressor(1.0, random_state=0).fit(X, y),
+    ConvexMLPRegressor(1.0, patterns=60, random_state=0).fit(X, y),
+    ConvexMLPClassifier(1.0, random_state=0).fit(X, np.digitize(y, [-1.0, 1.0])),
+    ConvexMLPRegressor(0.5, patterns="exact", hidden_bias="free").fit(X[:60, :3], y[:60]),
+]
+print([hash(model.network_) for model in models])
+"""
+
+
+@pytest.mark.slow
+def test_a_seed_gives_one_network_with_any_number_of_threads():
+    found = set()
+    for n_threads in (1, 2, 4):
+        variables = {"NUMBA_NUM_THREADS": str(n_threads), "PYTHONHASHSEED": "0"}
+        done = subprocess.run(
+            [sys.executable, "-W", "ignore", "-c", FIT],
+            env=os.environ | variables,
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        found.add(done.stdout)
+    assert len(found) == 1

@@ -9,7 +9,8 @@ from convexnn._typing import FloatArray, HiddenBias
 from convexnn.activations import ACTIVATIONS, Activation, leaky_relu
 from convexnn.losses import AbsoluteError, Hinge, Huber, LogLoss, Loss, Softmax, SquaredError, SquaredHinge
 from convexnn.patterns import PatternSet, enumerate_patterns
-from convexnn.programs import augment, two_layer_program
+from convexnn.problem import augment
+from convexnn.programs import two_layer_program
 from convexnn_solvers import ConvexProgram
 
 LOSSES: dict[str, Loss] = {

@@ -8,7 +8,7 @@ from typing import ClassVar
 from convexnn_solvers._typing import FloatArray
 from convexnn_solvers.exceptions import UnsupportedProgramError
 from convexnn_solvers.options import SolveOptions
-from convexnn_solvers.program import ConvexProgram
+from convexnn_solvers.program import ConvexProgram, Loss
 from convexnn_solvers.result import Status
 
 __all__ = ["Backend", "Candidate", "Solver"]
@@ -95,26 +95,34 @@ class Backend(Solver):
 
     Attributes
     ----------
-    losses : frozenset of str
-        Names of the losses it takes.
+    losses : frozenset of str or None
+        Names of the losses it takes; None where `takes` looks at what they are.
+    wanted : str
+        The kind of losses that it takes, for messages.
     chooses_blocks : bool
         Whether it finds the blocks that matter by itself, so that it is always given the whole program.
     shares_work : bool
         Whether it shares work between threads of its own, so that BLAS must not.
     """
 
-    losses: ClassVar[frozenset[str]]
+    losses: ClassVar[frozenset[str] | None] = None
+    wanted: ClassVar[str] = "losses with an epigraph in cones"
     chooses_blocks: ClassVar[bool] = False
     shares_work: ClassVar[bool] = False
 
     def check(self, program: ConvexProgram, options: SolveOptions) -> None:
         """Raise `UnsupportedProgramError` for a loss or an option that this solver does not take."""
-        if program.loss.name not in self.losses:
+        if not self.takes(program.loss):
+            wanted = self.wanted if self.losses is None else sorted(self.losses)
             raise UnsupportedProgramError(
-                f"The solver {self.name!r} does not take the loss {program.loss.name!r}. "
-                f"It takes {sorted(self.losses)}."
+                f"The solver {self.name!r} does not take the loss {program.loss.name!r}. It takes {wanted}. "
+                "Use solver='auto', which chooses one that fits."
             )
         self.check_limits(options)
+
+    def takes(self, loss: Loss) -> bool:
+        """Whether the solver works with a loss: one of its `losses`, or of any with an epigraph."""
+        return loss.has_epigraph if self.losses is None else loss.name in self.losses
 
     @abstractmethod
     def run(

@@ -1,5 +1,6 @@
 """Clarabel, an interior-point solver with quadratic cost, on the direct conic form."""
 
+import math
 from typing import Any, ClassVar
 
 import numpy as np
@@ -8,18 +9,15 @@ from scipy import sparse
 from convexnn_solvers._typing import FloatArray
 from convexnn_solvers.backends.base import Backend, Candidate
 from convexnn_solvers.conic.assemble import ConicProgram, assemble
-from convexnn_solvers.conic.epigraphs import EPIGRAPHS
 from convexnn_solvers.conic.form import ConicForm, condition
 from convexnn_solvers.conic.model import QuadraticModel
 from convexnn_solvers.conic.newton import proximal_newton
 from convexnn_solvers.exceptions import BackendError, UnsupportedProgramError
 from convexnn_solvers.options import SolveOptions
-from convexnn_solvers.program import ConvexProgram
+from convexnn_solvers.program import ConvexProgram, Loss
 from convexnn_solvers.result import Status
 
 __all__ = ["STOPPED", "Clarabel", "clarabel_settings"]
-
-_BY_NEWTON = frozenset({"log_loss", "softmax"})
 
 STOPPED = {
     "Solved": Status.CONVERGED,
@@ -34,7 +32,7 @@ class Clarabel(Backend):
 
     name: ClassVar[str] = "clarabel"
     modules: ClassVar[tuple[str, ...]] = ("clarabel",)
-    losses: ClassVar[frozenset[str]] = frozenset(EPIGRAPHS)
+    wanted: ClassVar[str] = "losses that are smooth or have an epigraph in cones"
 
     def run(
         self,
@@ -42,10 +40,21 @@ class Clarabel(Backend):
         options: SolveOptions,
         start: tuple[FloatArray, FloatArray] | None = None,
     ) -> Candidate:
-        """Solve; logistic losses by proximal Newton, the others as one conic program; see `Backend.run`."""
-        if program.loss.name in _BY_NEWTON:
+        """Solve as one conic program, or by proximal Newton what has no cones or exponential ones."""
+        if math.isfinite(program.loss.smoothness) and not _has_easy_cones(program):
             return proximal_newton(program, options, _solve_model, start)
         return _solve(assemble(program), options)
+
+    def takes(self, loss: Loss) -> bool:
+        """Whether the loss has cones or is smooth."""
+        return loss.has_epigraph or math.isfinite(loss.smoothness)
+
+
+def _has_easy_cones(program: ConvexProgram) -> bool:
+    """Whether the loss has cones that interior points can be relied on, which exponential ones are not."""
+    if not program.loss.has_epigraph:
+        return False
+    return program.loss.epigraph(program.targets, program.sample_weight).exponential is None
 
 
 def _solve_model(program: ConvexProgram, model: QuadraticModel, options: SolveOptions) -> Candidate:

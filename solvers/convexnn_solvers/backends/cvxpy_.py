@@ -1,36 +1,20 @@
 """Any solver installed in CVXPY, through CVXPY's own modelling language."""
 
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any, ClassVar
 
 import numpy as np
 
 from convexnn_solvers._typing import FloatArray
 from convexnn_solvers.backends.base import Backend, Candidate, Solver
+from convexnn_solvers.conic.epigraphs import Rows
 from convexnn_solvers.exceptions import BackendError, UnsupportedProgramError
 from convexnn_solvers.options import SolveOptions
 from convexnn_solvers.program import ConvexProgram
 from convexnn_solvers.result import Status
 
 __all__ = ["STOPPED", "TOLERANCES", "Cvxpy", "ThroughCvxpy"]
-
-_LOSSES: dict[str, Callable[[Any, Any, ConvexProgram], Any]] = {
-    "squared_error": lambda cp, f, p: cp.sum(_weighted(cp, p, cp.square(f - p.targets))) / 2,
-    "absolute_error": lambda cp, f, p: cp.sum(_weighted(cp, p, cp.abs(f - p.targets))),
-    # CVXPY's huber is twice the usual one.
-    "huber": lambda cp, f, p: (
-        cp.sum(_weighted(cp, p, cp.huber(f - p.targets, getattr(p.loss, "delta")))) / 2  # noqa: B009
-    ),
-    "hinge": lambda cp, f, p: cp.sum(_weighted(cp, p, cp.pos(1 - cp.multiply(p.targets, f)))),
-    "squared_hinge": lambda cp, f, p: cp.sum(
-        _weighted(cp, p, cp.square(cp.pos(1 - cp.multiply(p.targets, f))))
-    ),
-    "log_loss": lambda cp, f, p: cp.sum(_weighted(cp, p, cp.logistic(-cp.multiply(p.targets, f)))),
-    "softmax": lambda cp, f, p: (
-        p.sample_weight @ (cp.log_sum_exp(f, axis=1) - cp.sum(cp.multiply(p.targets, f), axis=1))
-    ),
-}
 
 # The names under which solvers take a tolerance and an iteration limit; others keep their own defaults.
 TOLERANCES = {
@@ -46,11 +30,6 @@ STOPPED = {
     "optimal_inaccurate": Status.INACCURATE,
     "user_limit": Status.ITERATION_LIMIT,
 }
-
-
-def _weighted(cp: Any, program: ConvexProgram, losses: Any) -> Any:
-    weight = np.repeat(program.sample_weight[:, None], program.n_outputs, axis=1)
-    return cp.multiply(weight, losses)
 
 
 class ThroughCvxpy(Solver):
@@ -126,8 +105,6 @@ class ThroughCvxpy(Solver):
 class Cvxpy(ThroughCvxpy, Backend):
     """Diamond and Boyd, "CVXPY: a Python-embedded modeling language for convex optimization", JMLR 2016."""
 
-    losses: ClassVar[frozenset[str]] = frozenset(_LOSSES)
-
     def run(
         self,
         program: ConvexProgram,
@@ -180,10 +157,38 @@ def _model(cp: Any, program: ConvexProgram) -> tuple[Any, list[Any], Any, Any]:
             for variable in blocks
             for k in range(n_outputs)
         ]
-    cost = _LOSSES[program.loss.name](cp, outputs, program)
+    cost, cones_of_loss = _loss(cp, outputs, program)
+    constraints += cones_of_loss
     if program.alpha > 0:
         penalized = np.flatnonzero(program.design.penalized)
         cost = cost + program.alpha * sum(
             cp.sum(cp.norm(variable[:, penalized], axis=1)) for variable in blocks
         )
     return cp.Problem(cp.Minimize(cost), constraints), blocks, intercept, link
+
+
+def _loss(cp: Any, outputs: Any, program: ConvexProgram) -> tuple[Any, list[Any]]:
+    """Return the cost of the outputs and the constraints of the loss's auxiliary variables."""
+    epigraph = program.loss.epigraph(program.targets, program.sample_weight)
+    residual = cp.vec(outputs, order="F") - epigraph.shift
+    extra = cp.Variable(max(1, epigraph.extra_linear.size))
+    cost = epigraph.linear @ residual
+    roots = np.sqrt(epigraph.quadratic.diagonal())
+    if roots.any():
+        cost = cost + cp.sum_squares(cp.multiply(roots, residual)) / 2
+    constraints: list[Any] = []
+    if epigraph.extra_linear.size == 0:
+        return cost, constraints
+    cost = cost + epigraph.extra_linear @ extra
+    if epigraph.extra_quadratic.any():
+        cost = cost + cp.sum_squares(cp.multiply(np.sqrt(epigraph.extra_quadratic), extra)) / 2
+
+    def slack(rows: Rows) -> Any:
+        return rows.rhs - rows.on_outputs @ residual - rows.on_extra @ extra
+
+    if epigraph.nonneg is not None:
+        constraints.append(slack(epigraph.nonneg) >= 0)
+    if epigraph.exponential is not None:
+        triple = slack(epigraph.exponential)
+        constraints.append(cp.ExpCone(triple[::3], triple[1::3], triple[2::3]))
+    return cost, constraints

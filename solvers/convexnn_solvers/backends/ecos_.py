@@ -8,7 +8,6 @@ from scipy import sparse
 from convexnn_solvers._typing import FloatArray
 from convexnn_solvers.backends.base import Backend, Candidate
 from convexnn_solvers.conic.assemble import assemble
-from convexnn_solvers.conic.epigraphs import EPIGRAPHS
 from convexnn_solvers.conic.form import ConicForm, condition, without_quadratic
 from convexnn_solvers.exceptions import BackendError, UnsupportedProgramError
 from convexnn_solvers.options import SolveOptions
@@ -25,7 +24,6 @@ class Ecos(Backend):
 
     name: ClassVar[str] = "ecos"
     modules: ClassVar[tuple[str, ...]] = ("ecos",)
-    losses: ClassVar[frozenset[str]] = frozenset(EPIGRAPHS)
     limits_time: ClassVar[bool] = False
 
     def run(

@@ -8,7 +8,6 @@ from scipy import sparse
 from convexnn_solvers._typing import FloatArray
 from convexnn_solvers.backends.base import Backend, Candidate
 from convexnn_solvers.conic.assemble import assemble
-from convexnn_solvers.conic.epigraphs import EPIGRAPHS
 from convexnn_solvers.conic.form import condition
 from convexnn_solvers.exceptions import BackendError, UnsupportedProgramError
 from convexnn_solvers.options import SolveOptions
@@ -23,7 +22,6 @@ class Scs(Backend):
 
     name: ClassVar[str] = "scs"
     modules: ClassVar[tuple[str, ...]] = ("scs",)
-    losses: ClassVar[frozenset[str]] = frozenset(EPIGRAPHS)
 
     def run(
         self,

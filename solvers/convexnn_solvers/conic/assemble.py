@@ -6,7 +6,7 @@ import numpy as np
 from scipy import sparse
 
 from convexnn_solvers._typing import BoolArray, FloatArray, IntArray
-from convexnn_solvers.conic.epigraphs import EPIGRAPHS, Rows, model_epigraph
+from convexnn_solvers.conic.epigraphs import Epigraph, Rows, model_epigraph
 from convexnn_solvers.conic.form import ConicForm
 from convexnn_solvers.conic.model import QuadraticModel
 from convexnn_solvers.program import ConvexProgram
@@ -72,8 +72,9 @@ def assemble(program: ConvexProgram, model: QuadraticModel | None = None) -> Con
     cone rows of very uneven lengths are made unit. With a free coordinate the features may have any offset
     too.
     """
+    epigraph: Epigraph
     if model is None:
-        epigraph = EPIGRAPHS[program.loss.name](program.loss, program.targets, program.sample_weight)
+        epigraph = program.loss.epigraph(program.targets, program.sample_weight)
     else:
         epigraph = model_epigraph(model)
     features = program.design.features()
@@ -81,7 +82,7 @@ def assemble(program: ConvexProgram, model: QuadraticModel | None = None) -> Con
     norm_unit = float(np.median(basis.diagonal()[program.design.penalized]))
     center = _center(program)
     n_r, n_e = epigraph.shift.size, epigraph.extra_linear.size
-    n_c = program.n_outputs - epigraph.shift_invariant if program.fit_intercept else 0
+    n_c = program.n_outputs - program.loss.shift_invariant if program.fit_intercept else 0
     n_blocks = int(np.prod(program.block_shape[:3]))
     n_v = n_blocks * program.design.n_features
     n_t = n_blocks if program.alpha > 0 else 0

@@ -16,11 +16,8 @@ class QuadraticModel:
     center, slope : ndarray of shape (n, K)
     curvature : ndarray of shape (n, K, K)
         Positive semidefinite for each sample.
-    shift_invariant : bool
-        Whether the loss ignores a number added to all outputs of a sample.
     """
 
     center: FloatArray
     slope: FloatArray
     curvature: FloatArray
-    shift_invariant: bool

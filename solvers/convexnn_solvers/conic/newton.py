@@ -7,7 +7,6 @@ search and quadratic near the optimum (Lee, Sun and Saunders, "Proximal Newton-t
 composite functions", SIAM J. Optim. 2014, theorem 3.4).
 """
 
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -45,12 +44,11 @@ def proximal_newton(
     to the best of them is within a tenth of `tol`, or when a model promises nothing any more. `max_iter` and
     `time_limit` bound all quadratic programs together.
     """
-    began = time.perf_counter()
     point = _start(program, start)
     dual, bound = np.zeros_like(program.targets), -np.inf
     n_iter, stopped, message = 0, Status.INACCURATE, "no model solved"
     for n_models in range(1, _MAX_MODELS + 1):
-        left = options.after(n_iter, time.perf_counter() - began)
+        left = options.after(n_iter)
         if isinstance(left, Status):
             stopped = left
             break
@@ -59,7 +57,8 @@ def proximal_newton(
         n_iter += answer.n_iter
         message = f"{n_models} quadratic models, the last one: {answer.message}"
         if answer.dual is not None:
-            dual, bound = max((dual, bound), dual_bound(program, answer.dual), key=lambda pair: pair[1])
+            found = dual_bound(program, answer.dual, options.clock)
+            dual, bound = max((dual, bound), found, key=lambda pair: pair[1])
         if answer.stopped in (Status.TIME_LIMIT, Status.ITERATION_LIMIT):
             stopped = answer.stopped
             break
@@ -99,7 +98,6 @@ def _model(program: ConvexProgram, point: _Point) -> QuadraticModel:
         center=outputs,
         slope=program.loss.gradient(outputs, targets, weight),
         curvature=curvature,
-        shift_invariant=program.loss.name == "softmax",
     )
 
 

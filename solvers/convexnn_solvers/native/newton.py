@@ -14,7 +14,7 @@ from convexnn_solvers._typing import BoolArray, FloatArray, IntArray
 from convexnn_solvers.native.blocks import BlockList
 from convexnn_solvers.native.factorise import cholesky_solve
 from convexnn_solvers.native.subproblem import Evaluation, Subproblem
-from convexnn_solvers.threads import in_parts
+from convexnn_solvers.threads import sum_of_parts
 
 __all__ = ["newton_direction"]
 
@@ -164,13 +164,8 @@ def _regularised_solve(rows: FloatArray, right: FloatArray) -> FloatArray:
 
 def _gram(columns: FloatArray) -> FloatArray:
     """``columns' columns``, with its rows shared between threads."""
-    parts: list[FloatArray] = []
-
-    def work(part: slice) -> None:
-        parts.append(columns[part].T @ columns[part])
-
-    in_parts(work, len(columns), float(columns.size) * columns.shape[1])
-    return parts[0] if len(parts) == 1 else np.sum(parts, axis=0)
+    operations = float(columns.size) * columns.shape[1]
+    return sum_of_parts(lambda part: columns[part].T @ columns[part], len(columns), operations)
 
 
 def _solve_across(

@@ -89,7 +89,7 @@ class Record:
             self.stopped, self.message = Status.INTERRUPTED, "Interrupted from the keyboard."
 
     def _attempt(self, backend: NonnegativeBackend, options: SolveOptions) -> None:
-        left = options.after(self.n_iter, self.seconds)
+        left = options.after(self.n_iter)
         if isinstance(left, Status):
             self.stopped = left
             if self.n_iter == 0:
@@ -106,7 +106,7 @@ class Record:
 
     def _finish(self, point: FloatArray) -> None:
         """Make a point exact as far as the limits allow."""
-        left = self._options.after(self.n_iter, self.seconds)
+        left = self._options.after(self.n_iter)
         if isinstance(left, Status):
             return
         finished = finish(self.problem, point, max_steps=left.max_iter, seconds=left.time_limit)

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 
 from convexnn_solvers._typing import FloatArray
+from convexnn_solvers.clock import Clock
 from convexnn_solvers.nonnegative.backends.base import NonnegativeBackend
 from convexnn_solvers.nonnegative.program import NonnegativeProgram
 from convexnn_solvers.nonnegative.record import Record
@@ -77,7 +78,7 @@ def solve_nonnegative(
     >>> solve_nonnegative(program).weights
     array([1.5, 0. ])
     """
-    options = SolveOptions(tol, max_iter, time_limit, verbose, native)
+    options = SolveOptions(tol, max_iter, Clock.of(time_limit), verbose, native)
     return _solve(program, _backends(solver, options), options, start)
 
 
@@ -117,7 +118,7 @@ def solve_nonnegative_path(
     SolverNotFoundError, SolverNotInstalledError, UnsupportedProgramError, ValueError
         As `solve_nonnegative`.
     """
-    options = SolveOptions(tol, max_iter, time_limit, verbose, native)
+    options = SolveOptions(tol, max_iter, Clock.of(time_limit), verbose, native)
     backends = _backends(solver, options)
     return list(_path(list(programs), backends, options))
 

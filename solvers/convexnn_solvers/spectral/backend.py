@@ -1,5 +1,6 @@
 """The solver of programs with a nuclear norm as a backend."""
 
+import math
 from typing import cast
 
 import numpy as np
@@ -8,8 +9,7 @@ from convexnn_solvers._typing import FloatArray
 from convexnn_solvers.backends.base import Backend, Candidate
 from convexnn_solvers.exceptions import UnsupportedProgramError
 from convexnn_solvers.options import SolveOptions
-from convexnn_solvers.program import ConvexProgram
-from convexnn_solvers.spectral.envelope import KINKED_LOSSES
+from convexnn_solvers.program import ConvexProgram, Loss
 from convexnn_solvers.spectral.multipliers import MultiplierMethod
 from convexnn_solvers.spectral.program import SpectralProgram
 from convexnn_solvers.spectral.solver import SpectralSolver
@@ -21,7 +21,7 @@ class Spectral(Backend):
     """Proximal gradients and Newton steps for smooth losses, the method of multipliers around for others."""
 
     name = "spectral"
-    losses = frozenset({"squared_error", "log_loss", "softmax", "huber", "squared_hinge"}) | KINKED_LOSSES
+    wanted = "losses that are smooth or have their only kink at the target"
     chooses_blocks = True
     shares_work = True
 
@@ -37,6 +37,10 @@ class Spectral(Backend):
                 f"The solver {self.name!r} has no settings of its own; got {sorted(options.native)}."
             )
 
+    def takes(self, loss: Loss) -> bool:
+        """Whether the loss is smooth, or a kink at the target is all that it has."""
+        return math.isfinite(loss.smoothness) or loss.kink_at_target
+
     def run(
         self,
         program: ConvexProgram,
@@ -47,6 +51,6 @@ class Spectral(Backend):
         program = cast(SpectralProgram, program)
         if start is None:
             start = (program.zeros(), np.zeros(program.n_outputs))
-        if program.loss.name in KINKED_LOSSES:
-            return MultiplierMethod(program, options).run(start)
-        return SpectralSolver(program, options).run(start)
+        if math.isfinite(program.loss.smoothness):
+            return SpectralSolver(program, options).run(start)
+        return MultiplierMethod(program, options).run(start)

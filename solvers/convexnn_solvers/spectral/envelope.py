@@ -8,16 +8,15 @@ Moreau, "Proximite et dualite dans un espace hilbertien", Bulletin de la Societe
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import ClassVar
 
 import numpy as np
 
 from convexnn_solvers._typing import FloatArray
+from convexnn_solvers.conic.epigraphs import Epigraph
 from convexnn_solvers.program import Loss
 
-__all__ = ["KINKED_LOSSES", "Envelope"]
-
-KINKED_LOSSES = frozenset({"absolute_error", "hinge"})
-"""Names of the losses that are piecewise linear with one kink, at the target."""
+__all__ = ["Envelope"]
 
 _FAR = 1e300
 
@@ -32,7 +31,7 @@ class Envelope:
     Attributes
     ----------
     loss : Loss
-        One of the `KINKED_LOSSES`.
+        With its only kink at the target.
     rho : float
         Curvature of the envelope, for each unit of a sample's weight.
     multipliers : ndarray of shape (n, K)
@@ -42,8 +41,14 @@ class Envelope:
     loss: Loss
     rho: float
     multipliers: FloatArray
-    name: str = "envelope"
-    has_slack: bool = False
+
+    name: ClassVar[str] = "envelope"
+    attains_minimum: ClassVar[bool] = True
+    of_residual: ClassVar[bool] = False
+    kink_at_target: ClassVar[bool] = False
+    shift_invariant: ClassVar[bool] = False
+    has_slack: ClassVar[bool] = False
+    has_epigraph: ClassVar[bool] = False
 
     @property
     def smoothness(self) -> float:
@@ -79,6 +84,11 @@ class Envelope:
         """Raise TypeError: there is no slack."""
         del points, targets, step
         raise TypeError("An envelope is not a squared error with slack.")
+
+    def epigraph(self, targets: FloatArray, sample_weight: FloatArray) -> Epigraph:
+        """Raise TypeError: cone solvers see the loss itself."""
+        del targets, sample_weight
+        raise TypeError("An envelope has no epigraph.")
 
     def conjugate(self, dual: FloatArray, targets: FloatArray, sample_weight: FloatArray) -> float:
         """See `Loss.conjugate`."""

@@ -10,7 +10,6 @@ Rockafellar, "Augmented Lagrangians and applications of the proximal point algor
 Mathematics of Operations Research 1, 1976.
 """
 
-import time
 from dataclasses import replace
 
 import numpy as np
@@ -40,13 +39,12 @@ class MultiplierMethod:
     Parameters
     ----------
     program : SpectralProgram
-        With one of the `KINKED_LOSSES`.
+        With a loss whose only kink is at the target.
     options : SolveOptions
     """
 
     def __init__(self, program: SpectralProgram, options: SolveOptions) -> None:
         self.program, self.options = program, options
-        self._began = time.perf_counter()
         self.n_iter = self.n_programs = 0
         self.bound, self.dual = -np.inf, np.zeros(program.targets.shape)
 
@@ -66,7 +64,7 @@ class MultiplierMethod:
         rho, tol, gap = self._first_rho(), _FIRST_TOL, np.inf
         multipliers = np.zeros_like(program.targets)
         while self.n_programs < _MAX_PROGRAMS:
-            left = self.options.after(self.n_iter, time.perf_counter() - self._began)
+            left = self.options.after(self.n_iter)
             if isinstance(left, Status):
                 return left, message
             envelope = Envelope(program.loss, rho, multipliers)

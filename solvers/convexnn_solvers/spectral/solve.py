@@ -1,8 +1,7 @@
 """`solve_spectral`: programs with a nuclear norm, judged as all others are."""
 
-import time
-
 from convexnn_solvers._typing import FloatArray
+from convexnn_solvers.clock import Clock
 from convexnn_solvers.options import SolveOptions
 from convexnn_solvers.record import Record, measure_starts, run_backends
 from convexnn_solvers.result import SolveResult
@@ -18,7 +17,7 @@ def solve_spectral(
     *,
     tol: float = 1e-4,
     max_iter: int | None = None,
-    time_limit: float | None = None,
+    time_limit: float | Clock | None = None,
     verbose: int = 0,
     start: tuple[FloatArray, FloatArray] | None = None,
 ) -> SolveResult:
@@ -31,8 +30,8 @@ def solve_spectral(
         Wanted relative duality gap.
     max_iter : int, optional
         Limit of proximal and Newton steps together.
-    time_limit : float, optional
-        Seconds.
+    time_limit : float or Clock, optional
+        Seconds, or a clock that runs already.
     verbose : int
         1 prints progress.
     start : tuple of arrays (1, K, 1, m h) and (K,), optional
@@ -50,16 +49,17 @@ def solve_spectral(
     ValueError
         If an option has a value without a meaning.
     """
-    began = time.perf_counter()
-    options = SolveOptions(tol, max_iter, time_limit, verbose)
+    clock = Clock.of(time_limit)
+    began = clock.elapsed
+    options = SolveOptions(tol, max_iter, clock, verbose)
     backend = Spectral()
     backend.check(program, options)
     record = Record(tol, backend.name)
     with single_blas_thread():
-        measure_starts(program, record, start)
+        measure_starts(program, record, start, clock)
         if not record.converged:
             run_backends(program, [backend], options, record, working_set=False)
-    result = record.result(time.perf_counter() - began)
+    result = record.result(clock.elapsed - began)
     if verbose:
         print(f"{result!r} in {result.time:.2f} s")
     return result

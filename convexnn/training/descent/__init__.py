@@ -1,0 +1,1 @@
+"""Descents of the training objective as a non-convex problem."""

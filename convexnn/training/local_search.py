@@ -1,0 +1,202 @@
+"""Adaptive patterns: a descent of a wide network, then column generation by local ascent.
+
+The descent, whose neurons cross freely from cell to cell, gives a first network. Then, round after round, the
+convex program over the patterns in use is solved, neurons that would lower the objective are found by ascent
+on their price from many starts, and their patterns join. The answer is never worse than the descent.
+"""
+
+import numpy as np
+
+from convexnn._random import as_generator
+from convexnn._typing import FloatArray
+from convexnn.networks import Network
+from convexnn.problem import Problem
+from convexnn.programs import neurons_from_blocks
+from convexnn.programs.restricted import RestrictedProgram
+from convexnn.training.ascent import Candidates, best_candidates
+from convexnn.training.descent.first_network import descend, first_descent
+from convexnn.training.descent.newton import Descent
+from convexnn.training.descent.objective import Objective, merged
+from convexnn.training.engine import ColumnGeneration, Step
+from convexnn.training.fit import Fit
+from convexnn.training.options import TrainingOptions
+from convexnn_solvers import SolveResult, Status
+from convexnn_solvers.clock import Clock
+from convexnn_solvers.threads import single_blas_thread
+
+__all__ = ["LocalSearch", "adapt"]
+
+# Random starts of a search, and of one before a claim that nothing is left. On planted data and tables of 100
+# to 5,000 rows more of them did not lead to other networks.
+_STARTS, _THOROUGH_STARTS = 40, 80
+# Starts on large data: at least so many, and as long as their products with all rows have so many entries.
+_FEWEST_STARTS, _START_ENTRIES = 4, 200_000_000
+# Candidates that may enter at once; more where the network has more than twice as many neurons.
+_CANDIDATES = 60
+# Relative gap beyond which prices are too wrong to be of use.
+_LOOSEST_GAP = 1e-2
+# So many rounds in a row must bring more than so many times the tolerance, together.
+_SLOW_ROUNDS, _SLOW_GAIN = 4, 4.0
+# Rows of all cones together from where on one interior-point solve costs more than several rounds.
+_MANY_CONSTRAINTS = 100_000
+_TINY = float(np.finfo(np.float64).tiny)
+
+
+def adapt(problem: Problem, options: TrainingOptions, clock: Clock, previous: Network | None = None) -> Fit:
+    """Train a network on patterns that are found on the way.
+
+    The objective is never above that of the descent it starts from, nor above that of `previous` (with one
+    neuron for each output that a neuron of it feeds). The same `random_state` gives the same network, unless
+    a limit of time interferes. With ``alpha = 0`` the descent runs at a millionth of the least alpha that
+    leaves no neurons.
+
+    Parameters
+    ----------
+    problem : Problem
+    options : TrainingOptions
+        `tol` is the wanted relative gap of the last program and largest violation; `patterns` and
+        `time_limit` do not matter.
+    clock : Clock
+        For everything.
+    previous : TwoLayerNetwork or ConvNetwork, optional
+        Of the same kind, for the same inputs and outputs.
+
+    Returns
+    -------
+    Fit
+        `CONVERGED` if the program's gap is within the tolerance and no neuron was found that pays more than
+        that, or rounds no longer brought anything worth it.
+
+    Raises
+    ------
+    ValueError
+        If the activation is gated.
+    """
+    activation = problem.kind.activation
+    if activation.gated:
+        raise ValueError(
+            f"Adaptive patterns need neurons that descend. Got the activation {activation.name!r}, "
+            "whose gates are fixed; choose patterns='exact' or a number of patterns."
+        )
+    rng, objective, status = as_generator(options.random_state), Objective.of(problem), Status.CONVERGED
+    search = LocalSearch(objective, options.tol, rng)
+    known = [objective.empty()] if previous is None else [objective.empty(), problem.neurons(previous)]
+    descent: Descent | None = None
+    with single_blas_thread():
+        try:
+            search.begin(clock)
+            descent = first_descent(objective, search.largest_without_neurons, rng, clock)
+            if descent is not None:
+                descend(descent, clock, options.verbose)
+        except KeyboardInterrupt:
+            status = Status.INTERRUPTED
+        if descent is not None:
+            known.append(merged(objective, descent.best))
+        first = RestrictedProgram.from_neurons(problem, known, min(known, key=objective.value))
+        return ColumnGeneration(problem, options, search, clock).run(first, clock, status)
+
+
+class LocalSearch:
+    """Policy: prices by ascents, programs no more accurate than the next round needs.
+
+    Parameters
+    ----------
+    objective : Objective
+    tol : float
+        Wanted relative gap and largest violation.
+    rng : Generator
+        Of the starts.
+    """
+
+    complete = False
+    most_constraints = float(_MANY_CONSTRAINTS)
+
+    def __init__(self, objective: Objective, tol: float, rng: np.random.Generator) -> None:
+        self.objective, self.violation = objective, np.inf
+        self._tol, self._goal, self._rng = tol, 0.5 * tol, rng
+        self.first_accuracy = self._accuracy = max(self._goal, _LOOSEST_GAP)
+        self.largest_without_neurons, self._unit = 0.0, objective.alpha or 1.0
+
+    def begin(self, clock: Clock) -> None:
+        """Price the network without neurons: ``alpha`` above its largest price leaves none."""
+        objective = self.objective
+        empty = objective.empty()
+        theta = -objective.gradient(objective.layer_outputs(empty))
+        if objective.fit_intercept:
+            # A subgradient of a loss with kinks need not be orthogonal to the intercept.
+            theta -= objective.weight[:, None] * (theta.sum(axis=0) / objective.weight.sum())
+        found = best_candidates(
+            objective, theta, self._starts(_STARTS), empty, floor=0.0, n_best=1, clock=clock
+        )
+        self.largest_without_neurons = found.largest
+        # Without regularisation there is no alpha that violations could be measured by.
+        self._unit = objective.alpha or found.largest or 1.0
+
+    def step(self, generation: ColumnGeneration) -> Step:
+        """Search all patterns for neurons whose price is above alpha, thoroughly before a claim of none."""
+        result, values, goal = generation.result, generation.values, self._goal
+        candidates = self._priced(generation, _STARTS)
+        if generation.clock.expired:
+            return self._end(Status.TIME_LIMIT, "The time limit was reached.")
+        stuck = result.status is Status.INACCURATE
+        tight = self._accuracy <= goal or result.relative_gap <= goal or stuck
+        if tight and self.violation <= goal:
+            candidates = self._priced(generation, _THOROUGH_STARTS)
+            if self.violation <= goal:
+                return self._end(
+                    result.status, f"No neuron found that would lower the objective; {result.message}"
+                )
+        slow = len(values) > _SLOW_ROUNDS and _fall(values, _SLOW_ROUNDS) < _SLOW_GAIN * self._tol
+        if tight and slow:
+            return self._stalled(result)
+        settled = slow or self.violation <= goal
+        self._accuracy = goal if settled else max(goal, min(_LOOSEST_GAP, _fall(values, 1)))
+        return Step(candidates.neurons.weights, self._accuracy)
+
+    def conclude(self, generation: ColumnGeneration, status: Status) -> SolveResult:
+        """Return the last result; a search proves nothing about other patterns."""
+        del status
+        return generation.result
+
+    def _stalled(self, result: SolveResult) -> Step:
+        """Return how a search ends whose rounds bring little."""
+        if self.violation <= self._tol:
+            return self._end(
+                result.status, f"Neurons found lower the objective within tol only; {result.message}"
+            )
+        message = f"Rounds bring less than tol, with prices {self.violation:.1e} above alpha."
+        return self._end(Status.INACCURATE, message)
+
+    def _end(self, status: Status, message: str) -> Step:
+        return Step(np.empty((0, self.objective.rows.shape[1])), self._accuracy, status, message)
+
+    def _starts(self, n_starts: int) -> FloatArray:
+        """Draw directions to start from, few of them for large data."""
+        entries = self.objective.rows.size * self.objective.targets.shape[1]
+        n_starts = max(_FEWEST_STARTS, min(n_starts, _START_ENTRIES // entries))
+        return self.objective.random_directions(n_starts, self._rng)
+
+    def _priced(self, generation: ColumnGeneration, n_starts: int) -> Candidates:
+        """Ascend from random starts and from the network's own neurons."""
+        result, program = generation.result, generation.restricted.program
+        near = neurons_from_blocks(program, result.blocks, result.intercept)
+        alpha = self.objective.alpha
+        self.violation = np.inf  # until the search is done
+        found = best_candidates(
+            self.objective,
+            result.dual_point,
+            self._starts(n_starts),
+            near,
+            floor=alpha + 0.1 * self._tol * self._unit,
+            n_best=max(_CANDIDATES, len(near) // 2),
+            clock=generation.clock,
+        )
+        if generation.clock.expired:
+            return found  # cut short: that it found no price says nothing
+        self.violation = max(0.0, found.largest - alpha) / self._unit
+        return found
+
+
+def _fall(values: list[float], n_rounds: int) -> float:
+    """Relative fall of the objective over the last rounds."""
+    return (values[-1 - n_rounds] - values[-1]) / max(abs(values[-1]), _TINY)

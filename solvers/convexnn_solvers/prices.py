@@ -1,0 +1,111 @@
+"""Prices of blocks, all at once or, where time is limited, piece by piece."""
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from convexnn_solvers._typing import FloatArray
+from convexnn_solvers.clock import Clock
+from convexnn_solvers.program import ConvexProgram
+
+__all__ = ["pieces", "prices", "support"]
+
+# Operations that take some tenths of a second, which are not worth looking at the clock.
+_QUICK = 2e8
+# Seconds that a piece of work between two looks at the clock shall take, its first size and its growth.
+_PIECE_SECONDS, _FIRST_PIECE, _GROWTH = 0.2, 2, 4
+
+
+def pieces(clock: Clock) -> Iterator[int]:
+    """Yield how many items to work on until the next call, until the time is over."""
+    size = _FIRST_PIECE
+    while not clock.expired:
+        began = clock.elapsed
+        yield size
+        spent = clock.elapsed - began
+        largest = _GROWTH * size
+        size = max(1, min(largest, int(size * _PIECE_SECONDS / spent))) if spent > 0 else largest
+
+
+def prices(
+    program: ConvexProgram, theta: FloatArray, n_largest: int | None = None, clock: Clock | None = None
+) -> FloatArray:
+    """Upper bounds of ``max {+-theta . A_i u : u in C_i, |u| <= 1}``, shape ``(S, K, P)``.
+
+    Of the bounds above ``alpha`` the `n_largest` largest are tight, all of them with None; at or below
+    ``alpha`` nothing tighter is needed.
+
+    Parameters
+    ----------
+    program : ConvexProgram
+    theta : ndarray of shape (n, K)
+        With an intercept its columns sum to zero.
+    n_largest : int, optional
+    clock : Clock, optional
+        Where it stops the bounds of what is left are norms of gradients, or infinite.
+    """
+    design, limited = program.design, clock is not None and clock.limited
+    n, d = design.n_samples, design.n_features
+    n_slots = int(np.prod(program.block_shape[:3]))
+    gradients: FloatArray | None
+    if clock is None or not limited or 2.0 * n * d * n_slots / program.n_signs <= _QUICK:
+        gradients = design.adjoint(theta)
+    else:
+        gradients = _gradients(program, theta, clock)
+    if gradients is None:
+        return np.full(program.block_shape[:3], np.inf)
+    gradients = np.stack([gradients, -gradients]) if program.n_signs == 2 else gradients[None]
+    # A projection passes over the data a few times, and over a triangle as large as the weights for each.
+    quick = not design.constrained or n_slots * (4.0 * n * d + float(d) ** 3) <= _QUICK
+    if clock is None or not limited or quick:
+        return design.support(gradients, program.alpha, n_largest)
+    return _projected(program, gradients, n_largest, clock)
+
+
+def support(program: ConvexProgram, theta: FloatArray, clock: Clock | None = None) -> FloatArray:
+    """Largest of the `prices` of each pattern over signs and outputs, shape ``(P,)``."""
+    largest: FloatArray = prices(program, theta, None, clock).max(axis=(0, 1))
+    return largest
+
+
+def _gradients(program: ConvexProgram, theta: FloatArray, clock: Clock) -> FloatArray | None:
+    """``A_i' theta[:, k]``, shape (K, P, d); None if the time is over before all are known."""
+    _, n_outputs, n_blocks, d = program.block_shape
+    gradients = np.empty((n_outputs * n_blocks, d))
+    outputs, blocks = np.divmod(np.arange(n_outputs * n_blocks), n_blocks)
+    start = 0
+    for size in pieces(clock):
+        part = slice(start, start + size)
+        gradients[part] = program.design.block_gradients(blocks[part], theta, outputs[part])
+        start += size
+        if start >= len(gradients):
+            return gradients.reshape(n_outputs, n_blocks, d)
+    return None
+
+
+def _projected(
+    program: ConvexProgram, gradients: FloatArray, n_largest: int | None, clock: Clock
+) -> FloatArray:
+    """Bounds from projections on the cones, those of the longest gradients first."""
+    design, flat = program.design, gradients.reshape(-1, gradients.shape[-1])
+    bounds: FloatArray = np.linalg.norm(flat, axis=1)
+    waiting = np.flatnonzero(bounds > program.alpha)
+    waiting = waiting[np.argsort(-bounds[waiting], kind="stable")]
+    if not design.penalized.all():
+        # A free coordinate has no norm to bound it; only the cones do.
+        bounds[:], waiting = np.inf, np.argsort(-bounds, kind="stable")
+    threshold, settled = program.alpha, np.empty(0)
+    for size in pieces(clock):
+        chosen, waiting = waiting[:size], waiting[size:]
+        part = np.zeros_like(flat)
+        part[chosen] = flat[chosen]
+        found = design.support(part.reshape(gradients.shape), threshold, n_largest).ravel()
+        bounds[chosen] = found[chosen]
+        if n_largest is not None:
+            settled = np.concatenate([settled, bounds[chosen]])
+            if settled.size >= n_largest:
+                threshold = max(threshold, float(np.partition(settled, -n_largest)[-n_largest]))
+            waiting = waiting[bounds[waiting] > threshold]
+        if waiting.size == 0:
+            break
+    return bounds.reshape(gradients.shape[:-1])
