@@ -16,8 +16,13 @@ from types import CodeType, ModuleType
 from typing import Any, ParamSpec, TypeVar, cast
 
 import numba
+import numpy as np
 from numba.core.caching import FunctionCache, IndexDataCacheFile
 from numba.core.sigutils import normalize_signature
+
+# What counters begin with that are arguments of other kernels: numba takes the value of a literal for a type,
+# and would compile these once more.
+ZERO = cast(int, np.intp(0))
 
 P = ParamSpec("P")
 R = TypeVar("R")

@@ -216,7 +216,7 @@ class _Audit:
             witness = None
         if not best.price.complete:
             notes = [
-                "A limit of time cut the search for the largest gain; a larger one may give a better bound.",
+                "A limit cut the search for the largest gain; more time or another method may bound better.",
                 *notes,
             ]
         return Certificate(

@@ -27,19 +27,25 @@ from convexnn._typing import BoolArray, FloatArray
 from convexnn.certificates.exact_dual import exact_sums
 from convexnn.layers import GroupedLayer, HiddenLayer
 from convexnn.pricing.bounds import SupportBounds
+from convexnn.pricing.branch_and_bound import cone_operations
+from convexnn.pricing.enumeration import cells_at_most
+from convexnn.pricing.grouped import gain_bounds
 from convexnn.problem import Problem
 from convexnn_solvers.clock import Clock
 
 __all__ = ["METHODS", "Price", "Pricing"]
 
 _EPS = float(np.finfo(np.float64).eps)
-# Seconds that "auto" may take for a dual point where there is no limit of time: what users are ready to wait.
-_AUTO_SECONDS = 60.0
-# Shares of the time that is left, of the closed form and of branch and bound: others may still follow.
-_FIRST_SHARE, _BRANCHING_SHARE = 0.3, 0.7
-# Rows, over all cones, that branch and bound visits in a second; measured at rank 5 on one core.
-_ROWS_A_SECOND = 1e6
-# Of branch and bound's share where its bound is of no use: it may find the neuron of the largest gain.
+# What "auto" may spend on each method for a dual point, in multiplications as the methods count them, and how
+# many there are in a second: a minute on one core, which users are ready to wait. Counts, unlike a clock,
+# make the bound the same on a machine that is busy.
+_AUTO_OPERATIONS, _OPERATIONS_A_SECOND = 8e9, 1.4e8
+# Cells that "auto" goes through where branch and bound looks at more cones than there are cells, or than
+# these few. A million cells take a few seconds.
+_MOST_CELLS, _FEW_CONES = 1_000_000, 10_000
+# Shares of the time that is left, of the closed form and of searches: others may still follow.
+_FIRST_SHARE, _SEARCHING_SHARE = 0.3, 0.7
+# Of a search's share and work where its bound is of no use: it may find the neuron of the largest gain.
 _USELESS_SHARE = 0.1
 # Rank up to which "auto" tries branch and bound: beyond it hundreds of samples took more than minutes.
 _LARGEST_RANK = 9
@@ -58,6 +64,7 @@ class _Method(Protocol):
         penalized: BoolArray | None = None,
         threshold: float = 0.0,
         time_limit: float | None = None,
+        **limits: float,
     ) -> SupportBounds: ...
 
 
@@ -108,8 +115,9 @@ class Pricing:
     ----------
     problem : Problem
     method : {"auto", "enumeration", "branch_and_bound", "closed_form", "semidefinite"}
-        "auto" tries the closed form; branch and bound where the rank is at most 9 and there is time for a
-        first pass; and, where that is not completed, the semidefinite relaxation; and takes the least bound.
+        "auto" tries the closed form; branch and bound where the rank is at most 9 and a first pass can be
+        afforded; enumeration where the cells are few; and, where neither is completed, the semidefinite
+        relaxation; and takes the least bound.
     """
 
     def __init__(self, problem: Problem, method: str = "auto") -> None:
@@ -146,13 +154,11 @@ class Pricing:
         Price
         """
         K = theta.shape[1]
-        if self.method == "auto" and not clock.limited:
-            clock = Clock(_AUTO_SECONDS)
         if isinstance(self.layer, GroupedLayer):
             bounds, name = self._grouped(self.layer, theta, threshold, clock)
             return Price(bounds.upper, bounds.lower, bounds.weights[None], name, bounds.complete)
         if K == 1:
-            bounds, name = self._price(theta[:, 0], threshold, hopeless, clock)
+            bounds, name = self._price(theta[:, 0], threshold, hopeless, clock, _AUTO_OPERATIONS)
             neurons = bounds.weights[None]
             return Price(bounds.upper, bounds.lower, neurons, name, bounds.complete)
         vectors = self._vectors(K)
@@ -161,8 +167,11 @@ class Pricing:
             columns, slack = self._projected(theta, vectors)
             level = max(0.0, threshold * _COSINE - float(slack.max()))
         # Of several outputs only the sum of squares is compared, so that no single bound may stay loose.
+        n_columns = columns.shape[1]
         found = [
-            self._price(column, level, hopeless, clock.share(1 / (columns.shape[1] - k)))
+            self._price(
+                column, level, hopeless, clock.share(1 / (n_columns - k)), _AUTO_OPERATIONS / n_columns
+            )
             for k, column in enumerate(columns.T)
         ]
         uppers = [bounds.upper + rest for (bounds, _), rest in zip(found, slack, strict=True)]
@@ -196,7 +205,7 @@ class Pricing:
         return exact, np.asarray(steepest * (moved.T @ self.layer.reach))
 
     def _price(
-        self, theta: FloatArray, threshold: float, hopeless: float, clock: Clock
+        self, theta: FloatArray, threshold: float, hopeless: float, clock: Clock, operations: float
     ) -> tuple[SupportBounds, str]:
         """Bound the gain of one output."""
         phi = self.problem.kind.activation
@@ -217,7 +226,7 @@ class Pricing:
             "penalized": None if self.layer.penalized.all() else self.layer.penalized,
             "threshold": threshold / abs(slope),
         }
-        bounds, name = self._search(rows, t, arguments, hopeless / abs(slope), clock)
+        bounds, name = self._search(rows, t, arguments, hopeless / abs(slope), clock, operations)
         scale = abs(slope) * (1 + 4 * _EPS)
         upper = scale * (bounds.upper + abs(ratio) * error) if ratio else scale * bounds.upper
         sign = math.copysign(1.0, slope) * bounds.sign
@@ -251,11 +260,20 @@ class Pricing:
             relaxed = [layer.relaxed(column, clock.time_limit) for column in theta.T]
             upper = math.hypot(*relaxed) * (1 + 8 * _EPS * len(relaxed)) + error
             return SupportBounds(float(np.abs(values[0])), upper, found[0], 1.0, 0, True), "closed form"
-        bounds = layer.bounds(theta, threshold=threshold, time_limit=clock.time_limit)
+        most = math.inf
+        if self.method == "auto":
+            most = _AUTO_OPERATIONS / cone_operations(len(layer.rows), layer.n_weights + len(gain.linear))
+        bounds = gain_bounds(gain, threshold=threshold, time_limit=clock.time_limit, max_nodes=most)
         return replace(bounds, upper=bounds.upper + error), "branch and bound"
 
     def _search(
-        self, rows: FloatArray, t: FloatArray, arguments: dict[str, Any], hopeless: float, clock: Clock
+        self,
+        rows: FloatArray,
+        t: FloatArray,
+        arguments: dict[str, Any],
+        hopeless: float,
+        clock: Clock,
+        operations: float,
     ) -> tuple[SupportBounds, str]:
         """Run the chosen method, or those that "auto" stands for."""
         if self.method != "auto":
@@ -263,35 +281,44 @@ class Pricing:
             return bounds, self.method.replace("_", " ")
         first = clock.share(_FIRST_SHARE).time_limit
         best, name = _function("closed_form")(rows, t, time_limit=first, **arguments), "closed form"
-        for method, share in self._plan(len(rows), clock):
+        if best.lower > hopeless:
+            operations, clock = _USELESS_SHARE * operations, clock.share(_USELESS_SHARE)
+        for method, share, limits in self._plan(len(rows), operations, clock):
             useless = best.lower > hopeless
             settled = best.upper <= max(arguments["threshold"], best.lower * (1 + 1e-12))
-            if settled or (useless and method == "semidefinite"):
+            if settled or (useless and method != "branch_and_bound"):
                 break
-            left = clock.share(share * (_USELESS_SHARE if useless else 1.0)).time_limit
-            bounds = _function(method)(rows, t, time_limit=left, **arguments)
+            left = clock.share(share).time_limit
+            bounds = _function(method)(rows, t, time_limit=left, **limits, **arguments)
             best, name = _better(best, name, bounds, method.replace("_", " "))
-            if method == "branch_and_bound" and bounds.complete:
+            if method != "semidefinite" and bounds.complete:
                 return replace(best, complete=True), name
         return best, name
 
-    def _plan(self, n_rows: int, clock: Clock) -> list[tuple[str, float]]:
-        """Methods of "auto" in their order, with the share of the remaining time that each may take."""
-        if self._affords_branching(n_rows, clock):
-            return [("branch_and_bound", _BRANCHING_SHARE), ("semidefinite", 1.0)]
-        return [("semidefinite", 1.0)]
+    def _plan(self, n_rows: int, operations: float, clock: Clock) -> list[tuple[str, float, dict[str, Any]]]:
+        """Methods of "auto" in their order, their shares of the time that is left then, and their limits."""
+        free = not self.layer.penalized.all()
+        cells = cells_at_most(n_rows, self.rank, free=free)
+        plan: list[tuple[str, float, dict[str, Any]]] = []
+        if self._affords_branching(n_rows, operations, clock):
+            cones = operations / cone_operations(n_rows, self.rank)
+            if cells <= _MOST_CELLS:
+                cones = min(cones, max(cells, _FEW_CONES))
+            plan.append(("branch_and_bound", _SEARCHING_SHARE, {"max_nodes": cones}))
+        if cells <= _MOST_CELLS:
+            plan.append(("enumeration", _SEARCHING_SHARE, {}))
+        return [*plan, ("semidefinite", 1.0, {"max_operations": operations})]
 
-    def _affords_branching(self, n_rows: int, clock: Clock) -> bool:
+    def _affords_branching(self, n_rows: int, operations: float, clock: Clock) -> bool:
         """Whether the rank is small, and time enough for the cones that branch and bound begins with.
 
         These are the orthants of a half space for either sign of the gain or, where the bias has no norm, for
         each row.
         """
         penalized = bool(self.layer.penalized.all())
-        cones = 2.0**self.rank if penalized else n_rows * 2.0 ** (self.rank - 2)
-        seconds = clock.left if clock.limited else _AUTO_SECONDS
-        affordable = n_rows * cones <= _ROWS_A_SECOND * _BRANCHING_SHARE * seconds
-        return self.rank <= _LARGEST_RANK and affordable
+        roots = 2.0**self.rank if penalized else n_rows * 2.0 ** (self.rank - 2)
+        affordable = min(operations, _OPERATIONS_A_SECOND * _SEARCHING_SHARE * clock.left)
+        return self.rank <= _LARGEST_RANK and roots <= affordable / cone_operations(n_rows, self.rank)
 
     def may_be_exact(self, clock: Clock) -> bool:
         """Whether the largest gain may be found in the time that is left, and not only bounded loosely."""
@@ -299,7 +326,8 @@ class Pricing:
             return self.method in ("enumeration", "branch_and_bound")
         if isinstance(self.layer, GroupedLayer):
             return self.layer.n_weights <= _LARGEST_RANK
-        return self._affords_branching(len(self.rows), clock)
+        cells = cells_at_most(len(self.rows), self.rank, free=not self.layer.penalized.all())
+        return cells <= _MOST_CELLS or self._affords_branching(len(self.rows), _AUTO_OPERATIONS, clock)
 
 
 def _better(

@@ -11,7 +11,7 @@ import numpy as np
 from convexnn._jit import reordering_kernel
 from convexnn._typing import FloatArray, FloatMatrix, IndexArray
 
-__all__ = ["append", "drop", "multipliers", "orthogonal_part", "settle", "take_out"]
+__all__ = ["append", "orthogonal_part", "settle"]
 
 _DEPENDENT = 1e-13
 
@@ -54,17 +54,6 @@ def append(
 
 
 @reordering_kernel
-def take_out(basis: FloatArray, size: int, coordinates: FloatArray, u: FloatArray) -> None:
-    """Remove the newest basis vector's part from `u`."""
-    overlap = 0.0
-    for c in range(u.shape[0]):
-        overlap += basis[size, c] * u[c]
-    for c in range(u.shape[0]):
-        u[c] -= overlap * basis[size, c]
-    coordinates[size] = overlap
-
-
-@reordering_kernel
 def orthogonal_part(
     basis: FloatArray, size: int, g: FloatArray, coordinates: FloatArray, u: FloatArray
 ) -> None:
@@ -85,7 +74,7 @@ def orthogonal_part(
 
 
 @reordering_kernel
-def multipliers(triangle: FloatArray, size: int, coordinates: FloatArray, out: FloatArray) -> None:
+def _multipliers(triangle: FloatArray, size: int, coordinates: FloatArray, out: FloatArray) -> None:
     """Least-squares multipliers of the active rows: ``triangle out = -coordinates``."""
     for i in range(size):
         out[i] = -coordinates[i]
@@ -96,7 +85,7 @@ def multipliers(triangle: FloatArray, size: int, coordinates: FloatArray, out: F
 
 
 @reordering_kernel
-def drop(
+def _drop(
     basis: FloatArray,
     triangle: FloatArray,
     active: IndexArray,
@@ -143,7 +132,7 @@ def settle(
 ) -> int:
     """Move to the least-squares multipliers, dropping rows whose multiplier reaches zero; the new size."""
     while True:
-        multipliers(triangle, size, coordinates, trial)
+        _multipliers(triangle, size, coordinates, trial)
         step, leaving = 1.0, -1
         for i in range(size):
             if trial[i] <= 0.0:
@@ -157,5 +146,5 @@ def settle(
         values[leaving] = 0.0
         for i in range(size - 1, -1, -1):
             if values[i] <= 0.0:
-                drop(basis, triangle, active, values, coordinates, u, size, i)
+                _drop(basis, triangle, active, values, coordinates, u, size, i)
                 size -= 1

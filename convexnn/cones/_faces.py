@@ -2,8 +2,9 @@
 
 import numpy as np
 
-from convexnn._jit import reordering_kernel
+from convexnn._jit import ZERO, reordering_kernel
 from convexnn._typing import FloatArray, IndexArray
+from convexnn.cones._active_set import append
 
 __all__ = ["face_bases"]
 
@@ -12,47 +13,15 @@ _SMALL = 40
 
 
 @reordering_kernel
-def _orthogonalise(vectors: FloatArray, size: int) -> float:
-    """Make ``vectors[size]`` orthogonal to the unit vectors before it and normalise; its length before."""
-    length = 0.0
-    for sweep in range(2):
-        for i in range(size):
-            overlap = 0.0
-            for c in range(vectors.shape[1]):
-                overlap += vectors[i, c] * vectors[size, c]
-            for c in range(vectors.shape[1]):
-                vectors[size, c] -= overlap * vectors[i, c]
-        norm = 0.0
-        for c in range(vectors.shape[1]):
-            norm += vectors[size, c] ** 2
-        norm = np.sqrt(norm)
-        if sweep == 0:
-            length = norm
-        if norm > 0.0:
-            for c in range(vectors.shape[1]):
-                vectors[size, c] /= norm
-    return length
-
-
-@reordering_kernel
-def _complete(vectors: FloatArray, size: int) -> None:
-    """Fill up orthonormal rows from `size` on to a basis, with parts of the unit vectors missing most."""
-    d = vectors.shape[1]
-    missing = np.ones(d)
-    for i in range(size):
-        for c in range(d):
-            missing[c] -= vectors[i, c] ** 2
-    for i in range(size, d):
-        largest = 0
-        for c in range(1, d):
-            if missing[c] > missing[largest]:
-                largest = c
-        for c in range(d):
-            vectors[i, c] = 0.0
-        vectors[i, largest] = 1.0
-        _orthogonalise(vectors, i)
-        for c in range(d):
-            missing[c] -= vectors[i, c] ** 2
+def _missing_most(missing: FloatArray, unit: FloatArray) -> FloatArray:
+    """Write the unit vector of which a basis misses most."""
+    largest = 0
+    for c in range(1, missing.shape[0]):
+        if missing[c] > missing[largest]:
+            largest = c
+    for c in range(unit.shape[0]):
+        unit[c] = 1.0 if c == largest else 0.0
+    return unit
 
 
 def face_bases(normals: FloatArray, sizes: IndexArray, points: FloatArray, bases: FloatArray) -> None:
@@ -84,19 +53,21 @@ def face_bases(normals: FloatArray, sizes: IndexArray, points: FloatArray, bases
 def _small_face_bases(normals: FloatArray, sizes: IndexArray, points: FloatArray, bases: FloatArray) -> None:
     """Do the work of `face_bases` for few dimensions, without a call for each point."""
     d = points.shape[1]
-    vectors = np.empty((d, d))
+    vectors, triangle, space = np.empty((d, d)), np.empty((d, d)), np.empty((3, d))
+    ones, missing, unit = space[0], space[1], space[2]
     high, low = 0, 0
     for b in range(points.shape[0]):
-        size = int(sizes[b])
-        for i in range(size):
-            for c in range(d):
-                vectors[i, c] = normals[high, c]
-            _orthogonalise(vectors, i)
-            high += 1
+        size = ZERO + sizes[b]
         for c in range(d):
-            vectors[size, c] = points[b, c]
-        _orthogonalise(vectors, size)
-        _complete(vectors, size + 1)
+            ones[c] = missing[c] = 1.0
+        for i in range(d):
+            row = points[b] if i == size else _missing_most(missing, unit)
+            if i < size:
+                row = normals[high]
+                high += 1
+            append(vectors, triangle, i, row, ones, 1.0)
+            for c in range(d):
+                missing[c] -= vectors[i, c] ** 2
         for i in range(size, d):
             for c in range(d):
                 bases[low, c] = vectors[i, c]

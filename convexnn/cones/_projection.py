@@ -9,16 +9,9 @@ of the support function, optimal or not.
 
 import numpy as np
 
-from convexnn._jit import reordering_kernel
+from convexnn._jit import ZERO, reordering_kernel
 from convexnn._typing import FloatArray, FloatMatrix, IndexArray, IntArray, WordArray
-from convexnn.cones._active_set import (
-    append,
-    drop,
-    multipliers,
-    orthogonal_part,
-    settle,
-    take_out,
-)
+from convexnn.cones._active_set import append, orthogonal_part, settle
 from convexnn.cones._selections import selection_rows
 
 __all__ = ["project_on_cone", "project_on_cones", "project_on_selections", "unpack_signs"]
@@ -39,22 +32,25 @@ def unpack_signs(words: WordArray, signs: FloatArray) -> None:
 
 
 @reordering_kernel
-def _row_slacks(
-    X: FloatMatrix, inverse: FloatArray, signs: FloatArray, v: FloatArray, slack: FloatArray
-) -> None:
-    """``slack_r = e_r (x_r . v) / |x_r|``."""
+def _most_violated(
+    X: FloatMatrix,
+    inverse: FloatArray,
+    signs: FloatArray,
+    v: FloatArray,
+    tolerance: float,
+    slack: FloatArray,
+    found: IntArray,
+) -> int:
+    """Write ``slack_r = e_r (x_r . v) / |x_r|``, and the rows of the least ones; return how many these are.
+
+    They are as many as there is room for of the rows below ``-tolerance``, in any order.
+    """
+    count, least_bad, bound = 0, 0, -tolerance
     for r in range(X.shape[0]):
         total = 0.0
         for c in range(v.shape[0]):
             total += X[r, c] * v[c]
         slack[r] = total * signs[r] * inverse[r]
-
-
-@reordering_kernel
-def _most_violated(slack: FloatArray, tolerance: float, found: IntArray) -> int:
-    """Fill `found` with the rows of least slack below ``-tolerance``, in any order; how many they are."""
-    count, least_bad, bound = 0, 0, -tolerance
-    for r in range(slack.shape[0]):
         if slack[r] < bound:
             if count < found.shape[0]:
                 found[count] = r
@@ -68,71 +64,6 @@ def _most_violated(slack: FloatArray, tolerance: float, found: IntArray) -> int:
                         least_bad = i
                 bound = slack[found[least_bad]]
     return count
-
-
-@reordering_kernel
-def _recall(
-    X: FloatMatrix,
-    inverse: FloatArray,
-    signs: FloatArray,
-    scale: FloatArray,
-    g: FloatArray,
-    u: FloatArray,
-    active: IndexArray,
-    values: FloatArray,
-    basis: FloatArray,
-    triangle: FloatArray,
-    coordinates: FloatArray,
-    size: int,
-) -> int:
-    """Start from the `size` rows in `active`, without those whose multipliers are not positive."""
-    kept = 0
-    for i in range(size):
-        r = active[i]
-        if append(basis, triangle, kept, X[r], scale, signs[r] * inverse[r]):
-            active[kept] = r
-            kept += 1
-    orthogonal_part(basis, kept, g, coordinates, u)
-    while kept > 0:
-        multipliers(triangle, kept, coordinates, values)
-        lowest = 0
-        for i in range(1, kept):
-            if values[i] < values[lowest]:
-                lowest = i
-        if values[lowest] > 0.0:
-            break
-        drop(basis, triangle, active, values, coordinates, u, kept, lowest)
-        kept -= 1
-    return kept
-
-
-@reordering_kernel
-def _enter(
-    X: FloatMatrix,
-    inverse: FloatArray,
-    signs: FloatArray,
-    scale: FloatArray,
-    u: FloatArray,
-    active: IndexArray,
-    values: FloatArray,
-    trial: FloatArray,
-    basis: FloatArray,
-    triangle: FloatArray,
-    coordinates: FloatArray,
-    size: int,
-    row: int,
-) -> int:
-    """Let a violated row enter and settle; the new size, or -1 if rounding forbids it."""
-    if not append(basis, triangle, size, X[row], scale, signs[row] * inverse[row]):
-        return -1
-    overlap = 0.0
-    for c in range(u.shape[0]):
-        overlap += basis[size, c] * u[c]
-    if not overlap < 0.0:
-        return -1
-    active[size], values[size] = row, 0.0
-    take_out(basis, size, coordinates, u)
-    return settle(basis, triangle, active, values, trial, coordinates, u, size + 1)
 
 
 @reordering_kernel
@@ -173,12 +104,17 @@ def _enter_all(
         left -= 1
         row = found[best]
         found[best] = found[left]
-        new_size = _enter(
-            X, inverse, signs, scale, u, active, values, trial, basis, triangle, coordinates, size, row
-        )
-        if new_size < 0:
-            continue
-        size, entered = new_size, True
+        independent = append(basis, triangle, size, X[row], scale, signs[row] * inverse[row])
+        overlap = 0.0
+        for c in range(u.shape[0]):
+            overlap += basis[size, c] * u[c]
+        if not independent or not overlap < 0.0:
+            continue  # rounding forbids it
+        for c in range(u.shape[0]):
+            u[c] -= overlap * basis[size, c]
+        coordinates[size], active[size], values[size] = overlap, row, 0.0
+        size = settle(basis, triangle, active, values, trial, coordinates, u, size + 1)
+        entered = True
         for i in range(left):
             r, total = found[i], 0.0
             for c in range(u.shape[0]):
@@ -206,14 +142,23 @@ def project_on_cone(
     pass. Returns how many rows are active.
     """
     d = g.shape[0]
-    basis, triangle = np.empty((d + 1, d)), np.zeros((d + 1, d + 1))
-    trial, coordinates, v = np.zeros(d + 1), np.zeros(d + 1), np.empty(d)
+    # One array for many: numba compiles each way to make one anew.
+    space = np.empty((2 * d + 5, d + 1))
+    basis, triangle = space[: d + 1], space[d + 1 : 2 * d + 2]
+    trial, coordinates, v = space[2 * d + 2], space[2 * d + 3], space[2 * d + 4, :d]
     slack, found = np.empty(X.shape[0]), np.empty(_CANDIDATES, dtype=np.intp)
     tolerance = 0.0
     for c in range(d):
         tolerance += g[c] ** 2
     tolerance = _VIOLATION * np.sqrt(tolerance)
-    size = _recall(X, inverse, signs, scale, g, u, active, values, basis, triangle, coordinates, size)
+    kept = ZERO
+    for i in range(size):
+        r = active[i]
+        if append(basis, triangle, kept, X[r], scale, signs[r] * inverse[r]):
+            active[kept], values[kept] = r, 1.0  # any positive multiplier, for a feasible beginning
+            kept += 1
+    orthogonal_part(basis, kept, g, coordinates, u)
+    size = settle(basis, triangle, active, values, trial, coordinates, u, kept)
     for _ in range(10 * (d + 10)):
         square = 0.0
         for c in range(d):
@@ -221,8 +166,7 @@ def project_on_cone(
             v[c] = u[c] * scale[c]
         if square <= threshold * threshold or size == d:
             break
-        _row_slacks(X, inverse, signs, v, slack)
-        left = _most_violated(slack, tolerance, found)
+        left = _most_violated(X, inverse, signs, v, tolerance, slack, found)
         size, entered = _enter_all(
             X, inverse, signs, scale, u, active, values, trial, basis, triangle, coordinates, size,
             found, left, slack, tolerance,
@@ -272,7 +216,9 @@ def project_on_cones(
     projected : ndarray of shape (B, d)
         Receives the projections.
     """
-    signs, scale = np.empty(X.shape[0]), np.ones(X.shape[1])
+    signs, scale = np.empty(X.shape[0]), np.empty(X.shape[1])
+    for c in range(X.shape[1]):
+        scale[c] = 1.0
     for b in range(vectors.shape[0]):
         slot = slots[b]
         unpack_signs(bits[owners[b]], signs)

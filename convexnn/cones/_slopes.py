@@ -8,7 +8,7 @@ known in closed form; where the face is the right one too, the search has ended.
 
 import numpy as np
 
-from convexnn._jit import reordering_kernel
+from convexnn._jit import ZERO, reordering_kernel
 from convexnn._typing import FloatArray, FloatMatrix, IndexArray, IntArray, WordArray
 from convexnn.cones._active_set import append, orthogonal_part
 from convexnn.cones._projection import project_on_cone, unpack_signs
@@ -63,7 +63,7 @@ def _length_on_face(
     as if there were no free coordinate; those along it, of which ``m`` is the lesser part, are less so.
     """
     basis, triangle, coordinates, ones, inside, m = space
-    kept = 0
+    kept = ZERO
     for i in range(size):
         r = active[i]
         kept += append(basis, triangle, kept, X[r], ones, signs[r] * inverse[r])

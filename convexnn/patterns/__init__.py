@@ -10,7 +10,7 @@ read them.
 
 from convexnn.patterns._bits import pack_bits, unpack_bits
 from convexnn.patterns._products import apply_patterns, pool_matrix, pool_outputs, spread_dual
-from convexnn.patterns.count import count_patterns
+from convexnn.patterns.arrangement import count_patterns
 from convexnn.patterns.enumerate import enumerate_patterns
 from convexnn.patterns.pattern_set import PatternSet
 from convexnn.patterns.sample import sample_patterns

@@ -61,7 +61,9 @@ def interleaved(first: NDArray[Scalar], second: NDArray[Scalar]) -> NDArray[Scal
 
 
 @kernel
-def pack_signs(values: FloatArray, tolerance: FloatArray, scale: FloatArray) -> tuple[WordArray, BoolArray]:
+def pack_signs(
+    values: FloatArray, tolerance: FloatArray, scale: FloatArray, bits: WordArray, clear: BoolArray
+) -> None:
     """Pack ``values > 0`` and tell which rows are clear of zero.
 
     Parameters
@@ -71,19 +73,15 @@ def pack_signs(values: FloatArray, tolerance: FloatArray, scale: FloatArray) -> 
         Bound on the rounding error of each column for a row of scale one; negative exempts a column.
     scale : ndarray of float64, shape (P,)
         Scale of each row.
-
-    Returns
-    -------
     bits : ndarray of uint64, shape (P, ceil(n / 64))
+        Written.
     clear : ndarray of bool, shape (P,)
-        Whether ``|values[p, i]| > scale[p] * tolerance[i]`` for all ``i``.
+        Written: whether ``|values[p, i]| > scale[p] * tolerance[i]`` for all ``i``.
     """
     n_patterns, n_samples = values.shape
-    words = (n_samples + 63) // 64
-    bits = np.zeros((n_patterns, words), dtype=np.uint64)
-    clear = np.ones(n_patterns, dtype=np.bool_)
     for p in range(n_patterns):
-        for w in range(words):
+        clear[p] = True
+        for w in range(bits.shape[1]):
             low = 64 * w
             word = np.uint64(0)
             close = 0
@@ -94,15 +92,20 @@ def pack_signs(values: FloatArray, tolerance: FloatArray, scale: FloatArray) -> 
             bits[p, w] = word
             if close > 0:
                 clear[p] = False
-    return bits, clear
+
+
+def _first_equal(bits: WordArray) -> IntArray:
+    """Return the first row equal to each row."""
+    table = np.full(1 << (2 * len(bits) + 1).bit_length(), -1, dtype=np.intp)
+    first = np.empty(len(bits), dtype=np.intp)
+    _write_first_equal(np.ascontiguousarray(bits), table, first)
+    return first
 
 
 @kernel
-def _first_equal(bits: WordArray, size: int) -> IntArray:
-    """Return the first row equal to each row, by open addressing in `size` (a power of two) slots."""
-    n_rows, words = bits.shape
-    table = np.full(size, -1, dtype=np.intp)
-    first = np.empty(n_rows, dtype=np.intp)
+def _write_first_equal(bits: WordArray, table: IntArray, first: IntArray) -> None:
+    """Write the first row equal to each, by open addressing in a table of -1, a power of two of them."""
+    (n_rows, words), size = bits.shape, table.shape[0]
     for p in range(n_rows):
         state = _MIX
         for w in range(words):
@@ -119,7 +122,6 @@ def _first_equal(bits: WordArray, size: int) -> IntArray:
         if table[slot] < 0:
             table[slot] = p
         first[p] = table[slot]
-    return first
 
 
 def unique_rows(bits: WordArray) -> IntArray:
@@ -137,8 +139,7 @@ def unique_rows(bits: WordArray) -> IntArray:
     -----
     By hashing; rows with equal hashes are compared word by word, so collisions are harmless.
     """
-    first = _first_equal(np.ascontiguousarray(bits), 1 << (2 * len(bits) + 1).bit_length())
-    return np.flatnonzero(first == np.arange(len(bits)))
+    return np.flatnonzero(_first_equal(bits) == np.arange(len(bits)))
 
 
 def match_rows(bits: WordArray, queries: WordArray) -> IntArray:
@@ -153,6 +154,5 @@ def match_rows(bits: WordArray, queries: WordArray) -> IntArray:
     -------
     ndarray of int, shape (Q,)
     """
-    both = np.concatenate([bits, queries])
-    first = _first_equal(both, 1 << (2 * len(both) + 1).bit_length())[len(bits) :]
+    first = _first_equal(np.concatenate([bits, queries]))[len(bits) :]
     return np.where(first < len(bits), first, -1)

@@ -1,8 +1,6 @@
 """The depth-first search for planes, each of which is swept, see `_cells` and `_sweep` for the method."""
 
-import numpy as np
-
-from convexnn._jit import kernel
+from convexnn._jit import ZERO, kernel
 from convexnn._typing import BoolArray, FloatArray, IntArray, WordArray
 from convexnn.patterns._cells import descend
 from convexnn.patterns._sweep import (
@@ -17,7 +15,7 @@ from convexnn.patterns._sweep import (
 )
 from convexnn.patterns._target import TargetArrays
 
-_NEIGHBOURS = 6  # lines on each side in which a crossing is looked for at first
+_NEIGHBOURS = 6  # lines on each side in which a crossing is looked for at first: it mostly is there
 
 
 @kernel
@@ -108,12 +106,12 @@ def sweep_planes(
     rows, tolerance, basis, owners, agreement, starts, members, fixed, every, units = target
     found, raw, bins, order, lines, combined, images = plane[:7]
     side_of, multipliers, weights, sides, values, words, pending = plane[7:]
-    k, m, n_left = coords.shape[1], on.shape[1], int(np.intp(0))
+    k, m, n_left = coords.shape[1], on.shape[1], ZERO
     while True:
         n_rows = _next_plane(coords, on, errors, chosen, level, doubts, stop)
         if n_rows < 0 or count + 2 * n_rows > bits.shape[0] or n_left + n_rows > left.shape[0]:
             break
-        flat, row, todo = coords[k - 2], chosen[k - 2] + 1, int(np.intp(0))
+        flat, row, todo = coords[k - 2], chosen[k - 2] + 1, ZERO
         size, shortest = project(flat, on[k - 2], errors, row, row + n_rows, pending, found, raw)
         if size > 0:
             sort_lines(found, raw, size, bins, order, lines)

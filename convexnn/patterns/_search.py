@@ -13,7 +13,7 @@ from convexnn.patterns._sweep import Plane
 from convexnn.patterns._target import Target, TargetArrays, adopt
 from convexnn.patterns.witnesses import ResolutionError
 
-_LEFT = 4096  # sequences set aside at a time
+_MOST_SET_ASIDE = 4096  # sequences of rows at a time, or as many as there are rows
 _StackArrays: TypeAlias = tuple[
     FloatArray,
     FloatArray,
@@ -165,7 +165,7 @@ class HalfCells:
         self._lines: Stack | None = None
         # Incidences, repetitions and witnesses in doubt.
         self._doubts = np.zeros(3, dtype=np.intp)
-        self._left, self._n_left = np.empty((max(_LEFT, m), max(k - 1, 1)), dtype=np.intp), 0
+        self._left, self._n_left = np.empty((max(_MOST_SET_ASIDE, m), max(k - 1, 1)), dtype=np.intp), 0
         self._state = np.zeros(2, dtype=np.intp)
 
     @property

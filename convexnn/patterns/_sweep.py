@@ -21,12 +21,12 @@ from typing import NamedTuple, TypeAlias
 
 import numpy as np
 
-from convexnn._jit import kernel, reordering_kernel
+from convexnn._jit import ZERO, kernel, reordering_kernel
 from convexnn._typing import BoolArray, FloatArray, IntArray, WordArray
 from convexnn.patterns._cells import CLEAR
 from convexnn.patterns._target import Target
 
-_CROWDED = 64  # lines in a bin
+_CROWDED_BIN = 64  # lines, beyond which an insertion sort takes longer than one more pass over all
 _ONE = np.uint64(1)
 PlaneArrays: TypeAlias = tuple[
     IntArray,
@@ -129,7 +129,7 @@ def project(
 
     There are none if more rows vanish on the plane than define it, or f is in doubt there.
     """
-    size, shortest, k, first = int(np.intp(0)), np.inf, coords.shape[0], coords.shape[0] + 1
+    size, shortest, k, first = ZERO, np.inf, coords.shape[0], coords.shape[0] + 1
     functional = math.hypot(coords[0, k], coords[1, k])
     cosine, sine = coords[0, k] / functional, coords[1, k] / functional
     for i in range(on.shape[0]):
@@ -159,7 +159,7 @@ def sort_lines(
         bins[0, bins[1, j] + 1] += 1
     gap = 1
     for b in range(size):
-        if bins[0, b + 1] > _CROWDED:
+        if bins[0, b + 1] > _CROWDED_BIN:
             gap = size // 2
         bins[0, b + 1] += bins[0, b]
     for j in range(size):

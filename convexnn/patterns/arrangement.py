@@ -1,13 +1,53 @@
-"""Reduction of data to an essential arrangement of distinct hyperplanes."""
+"""Reduction of data to an essential arrangement of distinct hyperplanes, and how many cells that can have."""
 
 from dataclasses import dataclass
+from math import comb
 
 import numpy as np
 
 from convexnn._typing import FloatArray, IntArray
 from convexnn.patterns.witnesses import ScaledData, power_of_two
 
+__all__ = ["Arrangement", "count_patterns"]
+
 _EPS = float(np.finfo(np.float64).eps)
+
+
+def count_patterns(n: int, r: int) -> int:
+    r"""Return the number of cells of n central hyperplanes in general position in r dimensions.
+
+    .. math:: 2 \sum_{k=0}^{r-1} \binom{n-1}{k}
+
+    An upper bound for any data with n distinct hyperplanes (rows up to a factor, zero rows left out) of rank
+    r; fewer cells exist where more than k of them meet in a flat of codimension k.
+
+    Parameters
+    ----------
+    n : int
+        Number of hyperplanes, at least 1.
+    r : int
+        Rank. Zero stands for data of zero rows only, which have one pattern; above n it counts as n.
+
+    Returns
+    -------
+    int
+        Exact.
+
+    Raises
+    ------
+    ValueError
+        If ``n < 1`` or ``r < 0``.
+
+    References
+    ----------
+    Cover, "Geometrical and statistical properties of systems of linear inequalities with applications in
+    pattern recognition", IEEE Trans. Electronic Computers 14 (1965), theorem 1.
+    """
+    if n < 1 or r < 0:
+        raise ValueError(f"count_patterns needs n >= 1 hyperplanes and a rank r >= 0. Got n={n}, r={r}.")
+    if r == 0:
+        return 1
+    return 2 * sum(comb(n - 1, k) for k in range(min(n, r)))
 
 
 @dataclass(frozen=True)
@@ -34,6 +74,11 @@ class Arrangement:
     def rank(self) -> int:
         """Dimension of the row space."""
         return int(self.rows.shape[1])
+
+    @property
+    def most_cells(self) -> int:
+        """How many cells there are in general position, otherwise fewer."""
+        return count_patterns(max(1, self.n_hyperplanes), self.rank)
 
     @classmethod
     def of(cls, data: ScaledData) -> "Arrangement":
@@ -89,6 +134,7 @@ def _centred(rows: FloatArray) -> tuple[FloatArray, FloatArray]:
 
 def _distinct(unit: FloatArray, heights: FloatArray) -> IntArray:
     """Return the first row of each class of equal rows; equal rows have equal heights, which increase."""
+    # Unit rows are off by (d + 4) eps at most, so that entries of parallel ones differ by twice that.
     parallel = 8 * _EPS * (unit.shape[1] + 4)
     window = parallel * 4 * max(1.0, float(np.max(heights, initial=1.0)))
     new = np.ones(len(unit), dtype=np.bool_)

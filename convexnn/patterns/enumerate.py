@@ -11,7 +11,6 @@ from convexnn.exceptions import PatternBudgetError
 from convexnn.patterns._bits import n_words, unique_rows
 from convexnn.patterns._target import Target
 from convexnn.patterns.arrangement import Arrangement
-from convexnn.patterns.count import count_patterns
 from convexnn.patterns.pattern_set import PatternSet
 from convexnn.patterns.stream import new_rows, search_of, shrink, tasks
 from convexnn.patterns.witnesses import ResolutionError, ScaledData, check_data
@@ -69,7 +68,7 @@ def enumerate_patterns(X: ArrayLike, *, max_patterns: int = 2_000_000) -> Patter
 
 def check_budget(data: ScaledData, arrangement: Arrangement, max_patterns: int) -> None:
     """Raise PatternBudgetError if more than `max_patterns` cells may exist."""
-    bound = count_patterns(max(1, arrangement.n_hyperplanes), arrangement.rank)
+    bound = arrangement.most_cells
     if bound <= max_patterns:
         return
     size = float(min(bound * 8 * (n_words(data.n_samples) + data.n_features), 10**300))

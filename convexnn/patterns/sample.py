@@ -13,7 +13,6 @@ from convexnn._typing import FloatArray, IntArray, RandomState, WordArray
 from convexnn.exceptions import PatternCountWarning
 from convexnn.patterns._bits import interleaved, match_rows, unique_rows
 from convexnn.patterns.arrangement import Arrangement
-from convexnn.patterns.count import count_patterns
 from convexnn.patterns.enumerate import all_cells
 from convexnn.patterns.pattern_set import PatternSet
 from convexnn.patterns.stream import found
@@ -162,7 +161,7 @@ class _Sampler:
     def fill(self) -> bool:
         """Find the missing cells; return whether all cells were found and they are too few."""
         arrangement = Arrangement.of(self.data)
-        bound = count_patterns(max(1, arrangement.n_hyperplanes), arrangement.rank)
+        bound = arrangement.most_cells
         few = bound <= max(_MOST_LISTED_CELLS, 4 * self.n_patterns)
         # Where the full list cannot be verified, single cells still can.
         if few and bound * self.data.n_samples <= _MOST_LISTED_BITS:

@@ -19,8 +19,8 @@ from convexnn.patterns.witnesses import ResolutionError, ScaledData, check_data
 
 __all__ = ["iterate_patterns"]
 
-BATCH = 100_000
-_CHUNK = 20_000  # sequences of rows per task
+BATCH = 100_000  # patterns
+_SEQUENCES_OF_A_TASK = 20_000  # of rows; some hundredths of a second
 _EPS = float(np.finfo(np.float64).eps)
 
 
@@ -127,7 +127,7 @@ def search_of(target: Target, arrangement: Arrangement, task: tuple[int, int, in
     return HalfCells(target, rows, start, stop, error=(arrangement.rank + 4) * _EPS)
 
 
-def tasks(arrangement: Arrangement, chunk: int = _CHUNK) -> Iterator[tuple[int, int, int, int]]:
+def tasks(arrangement: Arrangement, chunk: int = _SEQUENCES_OF_A_TASK) -> Iterator[tuple[int, int, int, int]]:
     """Yield (slice dimension, first, last, sequences of rows), about `chunk` of the latter each."""
     m = arrangement.n_hyperplanes
     if arrangement.rank:

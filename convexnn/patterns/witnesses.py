@@ -133,7 +133,7 @@ class ScaledData:
         for start in range(0, n_patterns, step):
             block = slice(start, start + step)
             values = np.ascontiguousarray(scaled[block] @ self.rows.T)
-            bits[block], certain[block] = pack_signs(values, self.tolerance, norms[block])
+            pack_signs(values, self.tolerance, norms[block], bits[block], certain[block])
         bits |= self.zero_bits
         return bits, certain
 

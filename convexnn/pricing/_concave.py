@@ -14,16 +14,17 @@ Active rows are listed by their position, active facets k by ``-k - 1``.
 
 import math
 
-from convexnn._jit import reordering_kernel
+from convexnn._jit import ZERO, reordering_kernel
 from convexnn._typing import FloatArray, IntArray
 from convexnn.cones._active_set import orthogonal_part
 
-_NONE = -(1 << 30)
-_STATIONARY = 1e-11
-_WRONG = 1e-10
-_DEPENDENT = 1e-9
-_SINGULAR = 1e-150
-_RESOLUTION = 1e-3
+_NOTHING = -(1 << 30)  # no row and no facet
+# Lengths of gradients, and multipliers, that count as zero, relative to the values that matter: rounding
+# leaves 1e-13 or so, and multipliers are solved for with gradients that are left.
+_ZERO_GRADIENT, _ZERO_MULTIPLIER = 1e-11, 1e-10
+_DEPENDENT_SINE = 1e-9  # of the angle between a row and the active ones, as squares of it are added up
+_ZERO_PIVOT = 1e-150  # of unit vertices; its square is a normal number
+_RELEVANT_SHARE = 1e-3  # of the linear part: smaller values matter only if they are asked for
 
 
 @reordering_kernel
@@ -66,7 +67,7 @@ def facet_normals(vertices: FloatArray, normals: FloatArray, work: FloatArray) -
             work[i, r + j] = 1.0 if i == j else 0.0
     for column in range(r):
         pivot = _pivot(work, r, column)
-        if abs(pivot) < _SINGULAR:
+        if abs(pivot) < _ZERO_PIVOT:
             return False
         _eliminate(work, r, column, pivot)
     for k in range(r):
@@ -104,7 +105,7 @@ def _activate(
         basis[size, j] = entry
         length += entry * entry
     left = _orthogonalise(basis, size, basis[size], shares)
-    if left <= _DEPENDENT * math.sqrt(length):
+    if left <= _DEPENDENT_SINE * math.sqrt(length):
         return False
     for f in range(size):
         factors[f, size] = shares[f]
@@ -183,7 +184,7 @@ def _step(
     The derivative is ``square (1 - t)`` less ``strengths |slope|`` of every row passed.
     """
     r = point.shape[0]
-    length, passed, stop = 0.0, 0.0, _NONE
+    length, passed, stop = 0.0, 0.0, _NOTHING
     while True:
         nearest, first = math.inf, -1
         for i in range(m + r):
@@ -277,6 +278,7 @@ def _write_shares(
     found: bool,
     shares: FloatArray,
 ) -> None:
+    """Write the slopes in [0, 1] of the rows: those of the side, and what the multipliers say on a kink."""
     for i in range(m):
         shares[i] = float(sides[i])
     for f in range(size):
@@ -334,14 +336,14 @@ def maximise_concave(
     heights, slopes = work[2 * r + 2], work[2 * r + 3]
     gradient, direction = work[2 * r + 4, :r], work[2 * r + 5, :r]
     multipliers, dots = work[2 * r + 6, : r + 1], work[2 * r + 7, : r + 1]
-    size, found = 0, False
-    resolved = scale + _RESOLUTION * _begin(m, rows, linear, point, sides)
+    size, found = ZERO, False
+    resolved = scale + _RELEVANT_SHARE * _begin(m, rows, linear, point, sides)
     for _ in range(max_iter):
         _ascent(m, rows, strengths, linear, point, sides, gradient, direction)
         length = _orthogonalise(basis, size, direction, dots)
-        if length <= _STATIONARY * resolved or size == r:
+        if length <= _ZERO_GRADIENT * resolved or size == r:
             place = _wrong_multiplier(
-                size, gradient, strengths, active, basis, factors, multipliers, _WRONG * resolved
+                size, gradient, strengths, active, basis, factors, multipliers, _ZERO_MULTIPLIER * resolved
             )
             if place < 0:
                 found = True
@@ -352,7 +354,7 @@ def maximise_concave(
         for f in range(size):
             slopes[active[f] if active[f] >= 0 else m - active[f] - 1] = 0.0
         stop = _step(m, strengths, sides, point, direction, length * length, heights, slopes)
-        if stop != _NONE:
+        if stop != _NOTHING:
             if not _activate(stop, size, rows, normals, active, basis, factors, dots):
                 break
             if stop >= 0:

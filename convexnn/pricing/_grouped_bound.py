@@ -11,11 +11,8 @@ import numpy as np
 
 from convexnn._jit import reordering_kernel
 from convexnn._typing import FloatArray, IndexArray, IntArray
-from convexnn.pricing._concave import facet_normals, maximise_concave
+from convexnn.pricing._cone_bound import bound_relaxation, heights_at
 from convexnn.pricing._grouped_norm import vector_bound
-from convexnn.pricing._search import begin, heights_at, proved
-
-_MAX_STEPS = 100
 
 
 class Groups(NamedTuple):
@@ -294,45 +291,26 @@ def bound_cone(
     count = _survey(groups, listed, m, space)
     _centre_direction(groups, vertices, fixed, listed, count, space)
     kinks = _relax(groups, vertices, fixed, listed, count, space)
-    bound, tilt = math.inf, 0.0
-    if facet_normals(vertices, space.normals, space.work):
-        begin(vertices, space.normals, space.corners, limit, space.start, space.point)
-        maximise_concave(
-            kinks,
-            space.falling,
-            space.strengths,
-            space.start,
-            space.normals,
-            limit,
-            _MAX_STEPS,
-            space.point,
-            space.shares,
-            space.work,
-            space.sides,
-            space.active,
-        )
-        bound = proved(
-            vertices,
-            space.steps,
-            space.corners,
-            kinks,
-            space.strengths,
-            space.every,
-            space.shares,
-            space.point,
-        )
-        if fixed.shape[0] > 1:
-            _enclose(groups, vertices, fixed, listed, count, space)
-            bound, tilt = vector_bound(
-                vertices,
-                space.normals,
-                space.direction,
-                bound,
-                space.images,
-                space.middles,
-                space.widths,
-                space.least,
-                limit,
-                slack,
-            )
+    bound, regular = bound_relaxation(
+        vertices, space.steps, space.corners, space.falling, space.strengths, space.every, kinks, limit,
+        space.normals, space.start, space.point, space.least, space.shares, space.work, space.sides,
+        space.active,
+    )  # fmt: skip
+    if fixed.shape[0] == 1:
+        return count, bound, 0.0
+    if not regular:
+        return count, math.inf, 1.0
+    _enclose(groups, vertices, fixed, listed, count, space)
+    bound, tilt = vector_bound(
+        vertices,
+        space.normals,
+        space.direction,
+        bound,
+        space.images,
+        space.middles,
+        space.widths,
+        space.least,
+        limit,
+        slack,
+    )
     return count, bound, tilt

@@ -4,20 +4,21 @@ import math
 
 import numpy as np
 
-from convexnn._jit import reordering_kernel
+from convexnn._jit import ZERO, reordering_kernel
 from convexnn._typing import FloatArray, IndexArray
+from convexnn.pricing._cone_bound import heights_at
 from convexnn.pricing._grouped_bound import Groups, Workspace, bound_cone
-from convexnn.pricing._search import cut, heights_at, longest_edge, loosest_edge
+from convexnn.pricing._search import cut, longest_edge, loosest_edge
 
-_TIE = 8e-16
+_TIE = 8e-16  # difference of heights that is rounding, relative to the longest row of a group
 # But for ordinary gains only edges are cut whose squared length is at least this share of the longest one's,
-# and only so far off their centre: thin cones have loose bounds.
-_LONG = 0.5
-_OFF_CENTRE = 0.2
+# and only so far off their centre, as shares of the edge: thin cones have loose bounds.
+_LONG_SQUARE, _MOST_OFF_CENTRE = 0.5, 0.2
 
 
 @reordering_kernel
 def _highest_at_centre(heights: FloatArray, begin: int, end: int) -> int:
+    """Return which of the pieces from `begin` to `end` is highest at the centre of the cone."""
     base, most = begin, -math.inf
     for i in range(begin, end):
         total = 0.0
@@ -146,9 +147,9 @@ def _loosest_long_edge(vertices: FloatArray, losses: FloatArray) -> tuple[int, i
             square = 0.0
             for j in range(vertices.shape[1]):
                 square += (vertices[k, j] - vertices[m, j]) ** 2
-            if square >= _LONG * longest and losses[k, m] >= best and losses[k, m] > 0.0:
+            if square >= _LONG_SQUARE * longest and losses[k, m] >= best and losses[k, m] > 0.0:
                 best, a, b = losses[k, m], k, m
-                share = min(0.5 + _OFF_CENTRE, max(0.5 - _OFF_CENTRE, losses[m, k] / best))
+                share = min(0.5 + _MOST_OFF_CENTRE, max(0.5 - _MOST_OFF_CENTRE, losses[m, k] / best))
     return a, b, share
 
 
@@ -180,6 +181,14 @@ def _choose_cut(
 
 
 @reordering_kernel
+def _copy(source: FloatArray, target: FloatArray) -> None:
+    """Copy a matrix; numba takes seconds to compile an assignment of arrays."""
+    for i in range(source.shape[0]):
+        for j in range(source.shape[1]):
+            target[i, j] = source[i, j]
+
+
+@reordering_kernel
 def grouped_search(
     root: FloatArray,
     root_bound: float,
@@ -187,14 +196,14 @@ def grouped_search(
     threshold: float,
     slack: float,
     tol: float,
-    budget: int,
+    max_nodes: int,
     best: FloatArray,
     stack: FloatArray,
     bounds: FloatArray,
     record: FloatArray,
     space: Workspace,
 ) -> int:
-    """Search below one cone until it is settled or the budget is spent; return the number of open cones.
+    """Search below one cone until it is settled or enough are visited; return the number of open cones.
 
     If G has one entry, its largest value is searched for, else its largest norm.
 
@@ -205,19 +214,21 @@ def grouped_search(
     root_bound : float
         A bound that is known for it.
     groups : Groups
-    threshold, slack, tol, budget, best, stack, bounds, record
+    threshold, slack, tol, max_nodes, best, stack, bounds, record
         As for `convexnn.pricing._search.search`.
     space : Workspace
     """
     depth, n_rows = stack.shape[0], groups.rows.shape[0]
     listed, sizes = np.empty((depth, n_rows), dtype=np.int32), np.zeros(depth, dtype=np.intp)
     fixed = np.zeros((depth, groups.linear.shape[0], root.shape[0]))
-    stack[0], bounds[0], fixed[0] = root, root_bound, groups.linear
+    bounds[0] = root_bound
+    _copy(root, stack[0])
+    _copy(groups.linear, fixed[0])
     for i in range(n_rows):
         listed[0, i] = i
     sizes[0] = _keep(groups, listed[0], n_rows, root, space.heights, fixed[0], listed[0])
-    top, visited = 0, 0
-    while top >= 0 and visited < budget:
+    top, visited = ZERO, 0
+    while top >= 0 and visited < max_nodes:
         visited += 1
         cone, m = stack[top], int(sizes[top])
         limit = max(threshold, (1.0 + tol) * best[0], slack)
@@ -237,7 +248,8 @@ def grouped_search(
         a, b, share = _choose_cut(groups, cone, listed[top], count, limit, tilt, space)
         child = stack[top + 1]
         cut(cone, child, a, b, share, space.corners)
-        bounds[top + 1], fixed[top + 1] = bounds[top], fixed[top]
+        bounds[top + 1] = bounds[top]
+        _copy(fixed[top], fixed[top + 1])
         sizes[top + 1] = _keep(groups, listed[top], m, child, space.heights, fixed[top + 1], listed[top + 1])
         sizes[top] = _keep(groups, listed[top], m, cone, space.heights, fixed[top], listed[top])
         top += 1

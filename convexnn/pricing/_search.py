@@ -1,29 +1,15 @@
 """Depth-first search over simplicial cones; see `convexnn.pricing.branch_and_bound` for the mathematics."""
 
 import math
+from typing import NamedTuple
 
 import numpy as np
 
-from convexnn._jit import reordering_kernel
+from convexnn._jit import ZERO, reordering_kernel
 from convexnn._typing import FloatArray, IndexArray, IntArray
-from convexnn.pricing._concave import facet_normals, maximise_concave
+from convexnn.pricing._cone_bound import bound_relaxation, heights_at
 
-_MAX_STEPS = 100
-
-
-@reordering_kernel
-def heights_at(
-    vertices: FloatArray, rows: FloatArray, listed: IndexArray, m: int, heights: FloatArray
-) -> None:
-    """``x_i . v_k`` for the listed rows."""
-    r = vertices.shape[0]
-    for i in range(m):
-        row = rows[listed[i]]
-        for k in range(r):
-            value = 0.0
-            for j in range(r):
-                value += row[j] * vertices[k, j]
-            heights[i, k] = value
+_TIE = 4e-16  # height that is rounding, relative to the sizes of its terms
 
 
 @reordering_kernel
@@ -60,54 +46,6 @@ def _relax(
 
 
 @reordering_kernel
-def proved(
-    vertices: FloatArray,
-    heights: FloatArray,
-    corners: FloatArray,
-    count: int,
-    strengths: FloatArray,
-    places: IntArray,
-    shares: FloatArray,
-    point: FloatArray,
-) -> float:
-    """``|s| + sqrt(r) max_k (c_k - v_k . s)+`` with s the point: a bound whatever point and shares are."""
-    r = vertices.shape[0]
-    square, missing = 0.0, 0.0
-    for j in range(r):
-        square += point[j] * point[j]
-    for k in range(r):
-        excess = corners[k]
-        for i in range(count):
-            excess -= strengths[i] * shares[i] * heights[places[i], k]
-        for j in range(r):
-            excess -= vertices[k, j] * point[j]
-        missing = max(missing, excess)
-    return math.sqrt(square) + math.sqrt(r) * missing
-
-
-@reordering_kernel
-def begin(
-    vertices: FloatArray,
-    normals: FloatArray,
-    corners: FloatArray,
-    scale: float,
-    linear: FloatArray,
-    point: FloatArray,
-) -> None:
-    """Write the linear function with the values `corners` at the vertices, and a point in the middle."""
-    r = vertices.shape[0]
-    square = 0.0
-    for j in range(r):
-        linear[j] = point[j] = 0.0
-        for k in range(r):
-            linear[j] += normals[k, j] * corners[k]
-            point[j] += vertices[k, j]
-        square += point[j] * point[j]
-    for j in range(r):
-        point[j] *= 0.5 * scale / math.sqrt(square)
-
-
-@reordering_kernel
 def _value(
     fixed: FloatArray, rows: FloatArray, weights: FloatArray, listed: IndexArray, m: int, u: FloatArray
 ) -> float:
@@ -129,7 +67,9 @@ def _value(
 def _losses(weights: FloatArray, listed: IndexArray, m: int, heights: FloatArray, losses: FloatArray) -> None:
     """Write how much the chords along each edge overestimate, and that times the crossings' positions."""
     r = heights.shape[1]
-    losses[:, :] = 0.0
+    for a in range(r):
+        for b in range(r):
+            losses[a, b] = 0.0
     for i in range(m):
         weight = weights[listed[i]]
         if weight > 0.0:
@@ -166,6 +106,7 @@ def loosest_edge(losses: FloatArray, where: FloatArray) -> tuple[int, int, float
 
 @reordering_kernel
 def longest_edge(vertices: FloatArray) -> tuple[int, int]:
+    """Return the two vertices with the largest angle between them."""
     least, first, second = math.inf, 1, 0
     for a in range(vertices.shape[0]):
         for b in range(a):
@@ -199,7 +140,7 @@ def _keep(
                 term = rows[row, j] * vertices[k, j]
                 height += term
                 size += abs(term)
-            if abs(height) > 4e-16 * size:
+            if abs(height) > _TIE * size:
                 above |= height > 0.0
                 below |= height < 0.0
         if above and below:
@@ -226,6 +167,103 @@ def cut(cone: FloatArray, child: FloatArray, a: int, b: int, share: float, corne
         cone[a, j] = child[b, j] = corner[j] / math.sqrt(square)
 
 
+class SearchSpace(NamedTuple):
+    """Workspace of a search: what it knows of each cone on the stack, and of the one it is at.
+
+    Attributes
+    ----------
+    listed, sizes, fixed : ndarrays of shapes (depth, n), (depth,) and (depth, r)
+        The rows that change sign on the cone, how many they are, and the gradient of the others.
+    heights, falling : ndarray of shape (n, r)
+    strengths, shares : ndarray of shape (n,)
+    places, sides, active : ndarrays of intp, shapes (n,), (n,) and (r + 1,)
+    normals, losses : ndarray of shape (r, r)
+    vectors : ndarray of shape (4, r)
+    work : ndarray
+        See `convexnn.pricing._cone_bound`.
+    """
+
+    listed: IndexArray
+    sizes: IntArray
+    fixed: FloatArray
+    heights: FloatArray
+    falling: FloatArray
+    strengths: FloatArray
+    shares: FloatArray
+    places: IntArray
+    sides: IntArray
+    active: IntArray
+    normals: FloatArray
+    losses: FloatArray
+    vectors: FloatArray
+    work: FloatArray
+
+    @classmethod
+    def of(cls, n: int, r: int, depth: int) -> "SearchSpace":
+        """Allocate for n rows of r entries."""
+        return cls(
+            np.empty((depth, n), dtype=np.int32),
+            np.zeros(depth, dtype=np.intp),
+            np.zeros((depth, r)),
+            np.empty((n, r)),
+            np.empty((n, r)),
+            np.empty(n),
+            np.empty(n),
+            np.empty(n, dtype=np.intp),
+            np.empty(n, dtype=np.intp),
+            np.empty(r + 1, dtype=np.intp),
+            np.empty((r, r)),
+            np.empty((r, r)),
+            np.empty((4, r)),
+            np.empty((2 * r + 8, max(n + r, 2 * r) + 1)),
+        )
+
+
+@reordering_kernel
+def _begin_at(
+    root: FloatArray,
+    rows: FloatArray,
+    weights: FloatArray,
+    linear: FloatArray,
+    stack: FloatArray,
+    space: SearchSpace,
+) -> None:
+    """Put the root on the stack."""
+    for k in range(root.shape[0]):
+        space.fixed[0, k] = linear[k]
+        for j in range(root.shape[0]):
+            stack[0, k, j] = root[k, j]
+    for i in range(rows.shape[0]):
+        space.listed[0, i] = i
+    space.sizes[0] = _keep(
+        space.listed[0], rows.shape[0], rows, weights, stack[0], space.fixed[0], space.listed[0]
+    )
+
+
+@reordering_kernel
+def _split(
+    rows: FloatArray, weights: FloatArray, stack: FloatArray, bounds: FloatArray, top: int, space: SearchSpace
+) -> None:
+    """Cut the cone at the top of the stack in two, where its chords are loosest near the maximiser."""
+    cone, child, m, r = stack[top], stack[top + 1], int(space.sizes[top]), stack.shape[1]
+    corners, point, where = space.vectors[0], space.vectors[2], space.vectors[3]
+    for k in range(r):
+        where[k] = 0.0
+        for j in range(r):
+            where[k] += space.normals[k, j] * point[j]
+    _losses(weights, space.listed[top], m, space.heights, space.losses)
+    a, b, share = loosest_edge(space.losses, where)
+    if a < 0:
+        a, b = longest_edge(cone)
+    cut(cone, child, a, b, share, corners)
+    bounds[top + 1] = bounds[top]
+    for j in range(r):
+        space.fixed[top + 1, j] = space.fixed[top, j]
+    source = space.listed[top]
+    space.sizes[top + 1] = _keep(source, m, rows, weights, child, space.fixed[top + 1], space.listed[top + 1])
+    space.sizes[top] = _keep(source, m, rows, weights, cone, space.fixed[top], source)
+
+
 @reordering_kernel
 def search(
     root: FloatArray,
@@ -236,13 +274,14 @@ def search(
     threshold: float,
     slack: float,
     tol: float,
-    budget: int,
+    max_nodes: int,
     best: FloatArray,
     stack: FloatArray,
     bounds: FloatArray,
     record: FloatArray,
+    space: SearchSpace,
 ) -> int:
-    """Search below one cone until it is settled or the budget is spent; return the number of open cones.
+    """Search below one cone until it is settled or enough are visited; return the number of open cones.
 
     Parameters
     ----------
@@ -260,8 +299,8 @@ def search(
     slack : float
         Added to bounds that are reported, for rounding.
     tol : float
-    budget : int
-        Most cones to visit.
+    max_nodes : int
+        Cones to visit.
     best : ndarray of shape (1 + r,)
         Largest value found and where; shared between searches, written to when improved.
     stack : ndarray of shape (depth, r, r)
@@ -270,74 +309,36 @@ def search(
         Their bounds.
     record : ndarray of shape (2,)
         Counts visited cones; keeps the largest bound of a settled cone.
+    space : SearchSpace
     """
-    n, r, depth = rows.shape[0], rows.shape[1], stack.shape[0]
-    listed, sizes = np.empty((depth, n), dtype=np.int32), np.zeros(depth, dtype=np.intp)
-    fixed = np.zeros((depth, r))
-    heights, falling = np.empty((n, r)), np.empty((n, r))
-    strengths, shares = np.empty(n), np.empty(n)
-    places, sides, active = (
-        np.empty(n, dtype=np.intp),
-        np.empty(n, dtype=np.intp),
-        np.empty(r + 1, dtype=np.intp),
-    )
-    normals, losses = np.empty((r, r)), np.empty((r, r))
-    corners, start, point, where = np.empty(r), np.empty(r), np.empty(r), np.empty(r)
-    work = np.empty((2 * r + 8, max(n + r, 2 * r) + 1))
-    every = np.arange(n).astype(np.int32)
-    stack[0], bounds[0], fixed[0] = root, root_bound, linear
-    sizes[0] = _keep(every, n, rows, weights, root, fixed[0], listed[0])
-    top, visited = 0, 0
-    while top >= 0 and visited < budget:
+    r, top, visited = rows.shape[1], ZERO, 0
+    corners, start, point, where = space.vectors[0], space.vectors[1], space.vectors[2], space.vectors[3]
+    heights, falling, strengths, places = space.heights, space.falling, space.strengths, space.places
+    bounds[0] = root_bound
+    _begin_at(root, rows, weights, linear, stack, space)
+    while top >= 0 and visited < max_nodes:
         visited += 1
-        cone, m = stack[top], int(sizes[top])
-        heights_at(cone, rows, listed[top], m, heights)
+        cone, listed, fixed, m = stack[top], space.listed[top], space.fixed[top], int(space.sizes[top])
+        heights_at(cone, rows, listed, m, heights)
         limit = max(threshold, (1.0 + tol) * best[0], slack)
-        count = _relax(
-            cone, fixed[top], rows, weights, listed[top], m, heights, corners, falling, strengths, places
-        )
-        bound = math.inf
-        if facet_normals(cone, normals, work):
-            begin(cone, normals, corners, limit, start, point)
-            maximise_concave(
-                count,
-                falling,
-                strengths,
-                start,
-                normals,
-                limit,
-                _MAX_STEPS,
-                point,
-                shares,
-                work,
-                sides,
-                active,
-            )
-            bound = proved(cone, heights, corners, count, strengths, places, shares, point)
+        count = _relax(cone, fixed, rows, weights, listed, m, heights, corners, falling, strengths, places)
+        bound, _ = bound_relaxation(
+            cone, heights, corners, falling, strengths, places, count, limit,
+            space.normals, start, point, where, space.shares, space.work, space.sides, space.active,
+        )  # fmt: skip
         bounds[top] = min(bounds[top], bound + slack)
         if bound > limit:
-            value = _value(fixed[top], rows, weights, listed[top], m, point)
+            value = _value(fixed, rows, weights, listed, m, point)
             if value > best[0]:
-                best[0], best[1:] = value, point / math.sqrt((point * point).sum())
+                best[0] = value
+                for j in range(r):
+                    best[1 + j] = point[j]
                 limit = max(limit, (1.0 + tol) * value)
-        if bound <= limit or top + 1 == depth or r == 1:
+        if bound <= limit or top + 1 == stack.shape[0] or r == 1:
             record[1] = max(record[1], bounds[top])
             top -= 1
-            continue
-        for k in range(r):
-            where[k] = 0.0
-            for j in range(r):
-                where[k] += normals[k, j] * point[j]
-        _losses(weights, listed[top], m, heights, losses)
-        a, b, share = loosest_edge(losses, where)
-        if a < 0:
-            a, b = longest_edge(cone)
-        child = stack[top + 1]
-        cut(cone, child, a, b, share, corners)
-        bounds[top + 1] = bounds[top]
-        fixed[top + 1] = fixed[top]
-        sizes[top + 1] = _keep(listed[top], m, rows, weights, child, fixed[top + 1], listed[top + 1])
-        sizes[top] = _keep(listed[top], m, rows, weights, cone, fixed[top], listed[top])
-        top += 1
+        else:
+            _split(rows, weights, stack, bounds, top, space)
+            top += 1
     record[0] += visited
     return top + 1

@@ -15,13 +15,14 @@ from convexnn._typing import FloatArray
 
 __all__ = ["DEPTH", "BestFirst", "Face", "Found", "Maximisations"]
 
-DEPTH = 250
-# Cones that a task visits, tasks of a thread between two looks at the clock, seconds they should take. A cone
-# of tens of thousands of rows takes a tenth of a second, so that tasks begin with one.
-_FIRST_BUDGET, _BUDGET = 1, 4096
-_TASKS = 4
-_FEW_ROOTS = 16
-_LONG = 0.1
+DEPTH = 250  # cuts of one cone: by then its vertices differ by rounding
+# A round is so many searches at most, whatever the number of threads, so that results do not depend on that;
+# each visits a few cones in the first round, and more by a factor in later ones, up to a number.
+_SEARCHES, _FIRST_CONES, _GROWTH, _MOST_CONES = 32, 16, 4, 4096
+_ROUND_OPERATIONS = (
+    3e7  # but not more than this together: 0.2 s on one thread, after which limits are looked at
+)
+_ROOTS_AT_ONCE = 16  # a face with more cones to begin with returns them instead of searching
 
 
 class Face(Protocol):
@@ -40,7 +41,7 @@ class Face(Protocol):
         bound: float,
         threshold: float,
         tol: float,
-        budget: int,
+        max_nodes: int,
         best: FloatArray,
         stack: FloatArray,
         bounds: FloatArray,
@@ -56,7 +57,7 @@ class Face(Protocol):
             Of the cone.
         threshold, tol : float
             Cones below ``max(threshold, (1 + tol) best[0])`` are settled.
-        budget : int
+        max_nodes : int
             Cones to visit at most.
         best : ndarray of shape (1 + r,)
             Largest value that is known and where; is updated.
@@ -73,6 +74,10 @@ class Maximisations(Protocol):
     @property
     def keys(self) -> list[int]:
         """Numbers of the faces."""
+
+    @property
+    def operations(self) -> float:
+        """About how many multiplications the bound of a cone takes."""
 
     def face(self, key: int) -> Face:
         """Return a face."""
@@ -115,42 +120,65 @@ class BestFirst:
         opened = -self._open[0][0] if self._open else 0.0
         return max(opened, self.settled, self.lower)
 
-    def run(self, stop_above: float, deadline: float) -> bool:
-        """Search until all cones are settled, a point above `stop_above` is found, or time is up."""
-        n_threads, budget, seconds = numba.get_num_threads(), _FIRST_BUDGET, math.inf
-        with ThreadPoolExecutor(n_threads) as pool:
+    def run(self, stop_above: float, deadline: float, max_nodes: float = math.inf) -> bool:
+        """Search until all cones are settled, a point above `stop_above` is found, or a limit is reached.
+
+        Parameters
+        ----------
+        stop_above : float
+        deadline : float
+            Of `time.perf_counter`.
+        max_nodes : float
+            Cones to visit, up to some for each search of the last round.
+
+        Returns
+        -------
+        bool
+            Whether all cones are settled.
+        """
+        affordable = _ROUND_OPERATIONS / self._pricing.operations
+        n_searches = max(1, min(_SEARCHES, int(affordable)))
+        most = max(1, min(_MOST_CONES, int(affordable / n_searches)))
+        n_cones = min(_FIRST_CONES, most)
+        with ThreadPoolExecutor(numba.get_num_threads()) as pool:
             while self._open and self.lower <= stop_above:
-                began = time.perf_counter()
-                if began > deadline:
+                if time.perf_counter() > deadline or self.n_visited >= max_nodes:
                     return False
-                many = seconds < _LONG and len(self._open) > _TASKS * n_threads
-                size, visited = _TASKS * n_threads if many else n_threads, self.n_visited
-                tasks = [heapq.heappop(self._open) for _ in range(min(size, len(self._open)))]
-                for found in pool.map(self._task, tasks, repeat(budget)):
+                tasks = [heapq.heappop(self._open) for _ in range(min(n_searches, len(self._open)))]
+                allowed = math.ceil(min(n_cones, (max_nodes - self.n_visited) / len(tasks)))
+                # All are awaited first: none may see by chance what another has found.
+                for found in list(pool.map(self._searched, tasks, repeat(allowed))):
                     self._add(found, stop_above)
-                seconds = time.perf_counter() - began
-                if self.n_visited > visited:
-                    budget = min(_BUDGET, max(1, int(budget * min(4.0, _LONG / seconds))))
+                n_cones = min(most, _GROWTH * n_cones)
         return not self._open
 
-    def _task(self, task: tuple[float, int, int, FloatArray | None], budget: int) -> list[Found]:
+    def _searched(self, task: tuple[float, int, int, FloatArray | None], n_cones: int) -> list[Found]:
+        """Search below a cone, or the roots of a face, visiting about so many cones."""
         bound, _, key, cone = -task[0], *task[1:]
         face = self._pricing.face(key)
         limit = max(self._threshold, (1 + self._tol) * self.lower)
         if bound <= limit + face.slack:
             return [Found(key, np.zeros(1), bound, 0, np.empty((0, 0, 0)), np.empty(0))]
         roots = face.roots() if cone is None else cone[None]
-        begun = roots[:budget] if len(roots) <= _FEW_ROOTS else roots[:0]
+        begun = roots[:n_cones] if len(roots) <= _ROOTS_AT_ONCE else roots[:0]
         left = roots[len(begun) :]
-        found = [self._below(face, key, root, bound, max(1, budget // len(begun))) for root in begun]
+        found = [self._below(face, key, root, bound, max(1, n_cones // len(begun))) for root in begun]
         return [*found, Found(key, np.zeros(1), 0.0, 0, left, np.full(len(left), bound))]
 
-    def _below(self, face: Face, key: int, cone: FloatArray, bound: float, budget: int) -> Found:
+    def _below(self, face: Face, key: int, cone: FloatArray, bound: float, n_cones: int) -> Found:
         r = cone.shape[1]
         stack, bounds, record = np.empty((DEPTH, r, r)), np.empty(DEPTH), np.zeros(2)
         best = np.concatenate([[self.lower], np.zeros(r)])
         left = face.search(
-            np.ascontiguousarray(cone), bound, self._threshold, self._tol, budget, best, stack, bounds, record
+            np.ascontiguousarray(cone),
+            bound,
+            self._threshold,
+            self._tol,
+            n_cones,
+            best,
+            stack,
+            bounds,
+            record,
         )
         return Found(key, best, record[1], int(record[0]), stack[:left].copy(), bounds[:left].copy())
 

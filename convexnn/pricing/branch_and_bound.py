@@ -48,19 +48,19 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from convexnn._typing import BoolArray, FloatArray
-from convexnn.pricing._search import search
+from convexnn.pricing._search import SearchSpace, search
 from convexnn.pricing.best_first import DEPTH, BestFirst
 from convexnn.pricing.bounds import SupportBounds
 
-__all__ = ["span", "support_bounds"]
+__all__ = ["cone_operations", "span", "support_bounds"]
 
 _EPS = float(np.finfo(np.float64).eps)
-_REMEMBERED = 64
-_BALANCED = 1e-9
+_FACES_REMEMBERED = 64  # twice those that a round searches
+_BALANCED = 1e-9  # sum of t that counts as zero, relative to that of the absolute values
 
 
 @dataclass(frozen=True, eq=False)
-class _Face:
+class _GainFace:
     """One maximisation: rows without repetition, in coordinates of their span.
 
     Attributes
@@ -81,7 +81,7 @@ class _Face:
     slack: float
 
     @classmethod
-    def of(cls, rows: FloatArray, weights: FloatArray, linear: FloatArray) -> "_Face":
+    def of(cls, rows: FloatArray, weights: FloatArray, linear: FloatArray) -> "_GainFace":
         """Drop zero rows and pass to the span."""
         n, d = rows.shape
         size = _size(rows, weights, linear)
@@ -99,7 +99,7 @@ class _Face:
         bound: float,
         threshold: float,
         tol: float,
-        budget: int,
+        max_nodes: int,
         best: FloatArray,
         stack: FloatArray,
         bounds: FloatArray,
@@ -115,11 +115,12 @@ class _Face:
             threshold,
             self.slack,
             tol,
-            budget,
+            max_nodes,
             best,
             stack,
             bounds,
             record,
+            SearchSpace.of(len(self.rows), len(cone), len(stack)),
         )
 
     def roots(self) -> FloatArray:
@@ -177,8 +178,11 @@ def _size(X: FloatArray, t: FloatArray, linear: FloatArray) -> float:
     return float(size * (1 + 2 * (len(X) + X.shape[1] + 4) * _EPS))
 
 
-class _Pricing:
-    """The faces of one problem: both signs and, with a bias that has no norm, one for each kink of it."""
+class _Faces:
+    """The maximisations that a problem consists of.
+
+    There is one for either sign of h or, if the bias has no norm, one for each row at whose kink it may be.
+    """
 
     def __init__(self, X: FloatArray, t: FloatArray, linear: FloatArray, free: int | None) -> None:
         self._whole = X, t, linear
@@ -187,7 +191,7 @@ class _Pricing:
         self._X, self._t, self._linear, self._free = X, t, linear, free
         self._slopes = X if free is None else np.delete(X, free, axis=1)
         self._flat = linear if free is None else np.delete(linear, free)
-        self._faces: dict[int, _Face] = {}
+        self._faces: dict[int, _GainFace] = {}
         self._lock = threading.Lock()
 
     @property
@@ -197,31 +201,36 @@ class _Pricing:
             return [1, -1]
         return [int(-math.copysign(j + 1, value)) for j, value in enumerate(self._t.tolist())]
 
-    def face(self, key: int) -> _Face:
+    @property
+    def operations(self) -> float:
+        """About how many multiplications the bound of a cone takes."""
+        return cone_operations(*self._X.shape)
+
+    def face(self, key: int) -> _GainFace:
         """Return a face; the last ones are remembered."""
         with self._lock:
             face = self._faces.get(key)
         if face is None:
             face = self._built(key)
             with self._lock:
-                if len(self._faces) >= _REMEMBERED:
+                if len(self._faces) >= _FACES_REMEMBERED:
                     self._faces.clear()
                 self._faces[key] = face
         return face
 
-    def _built(self, key: int) -> _Face:
+    def _built(self, key: int) -> _GainFace:
         sign = math.copysign(1.0, key)
         rows, rounded = self._slopes, self._summing
         if self._free is not None and len(self._t):
             rows = self._slopes - self._slopes[abs(key) - 1]
             lengths = np.linalg.norm(self._slopes, axis=1)
             rounded += 2 * _EPS * float(np.abs(self._t) @ (lengths + lengths[abs(key) - 1]))
-        face = _Face.of(rows, sign * self._t, sign * self._flat)
+        face = _GainFace.of(rows, sign * self._t, sign * self._flat)
         return replace(face, slack=face.slack + rounded)
 
     def weights(self, key: int, u: FloatArray) -> FloatArray:
         """Return the weights of coordinates u in a face."""
-        slopes = self.face(key).basis @ u
+        slopes = self.face(key).basis @ (u / np.linalg.norm(u))
         if self._free is None:
             return slopes
         kink = self._slopes[abs(key) - 1] if len(self._t) else np.zeros_like(slopes)
@@ -245,6 +254,7 @@ def support_bounds(
     tol: float = 1e-7,
     stop_above: float = math.inf,
     time_limit: float | None = None,
+    max_nodes: float = math.inf,
 ) -> SupportBounds:
     r"""Bound ``H = max {|h(u)| : |u| <= 1}`` from both sides, ``h(u) = g0 . u + sum_i t_i max(x_i . u, 0)``.
 
@@ -266,6 +276,8 @@ def support_bounds(
         The search may stop at a point of a larger value.
     time_limit : float, optional
         Seconds; the best bounds so far are returned.
+    max_nodes : float
+        Cones to look at, about; the best bounds so far are returned.
 
     Returns
     -------
@@ -280,19 +292,24 @@ def support_bounds(
     began = time.perf_counter()
     X, t = np.ascontiguousarray(X, dtype=np.float64), np.asarray(t, dtype=np.float64)
     linear = np.zeros(X.shape[1]) if linear is None else np.asarray(linear, dtype=np.float64)
-    pricing = _Pricing(X, t, linear, _free_coordinate(X, t, linear, penalized))
-    run = BestFirst(pricing, threshold, tol, _size(X, t, linear))
-    complete = run.run(stop_above, began + (math.inf if time_limit is None else time_limit))
+    faces = _Faces(X, t, linear, _free_coordinate(X, t, linear, penalized))
+    run = BestFirst(faces, threshold, tol, _size(X, t, linear))
+    complete = run.run(stop_above, began + (math.inf if time_limit is None else time_limit), max_nodes)
     weights = np.zeros(X.shape[1]) if run.weights is None else run.weights
     return SupportBounds(
         lower=run.lower,
         upper=float(run.upper),
         weights=weights,
-        sign=math.copysign(1.0, pricing.value(weights)),
+        sign=math.copysign(1.0, faces.value(weights)),
         n_nodes=run.n_visited,
         complete=complete,
         others=np.array(run.met).reshape(-1, X.shape[1]),
     )
+
+
+def cone_operations(n_rows: int, rank: int) -> float:
+    """About how many multiplications, of 7 ns each, the bound of a cone takes, its share of the rest too."""
+    return float(n_rows * rank**2 + 500)
 
 
 def _free_coordinate(

@@ -29,19 +29,19 @@ import numpy as np
 from convexnn._jit import kernel
 from convexnn._typing import BoolArray, FloatArray, IntArray, WordArray
 from convexnn.cones import ConeProjector
-from convexnn.patterns.arrangement import Arrangement
+from convexnn.patterns.arrangement import Arrangement, count_patterns
 from convexnn.patterns.enumerate import check_budget
 from convexnn.patterns.stream import found
 from convexnn.patterns.witnesses import ResolutionError, ScaledData, check_data
-from convexnn.pricing.bounds import SupportBounds
-from convexnn.pricing.local_ascent import gain, has_free_bias, local_maxima
+from convexnn.pricing.bounds import SupportBounds, gain, has_free_bias
+from convexnn.pricing.local_ascent import local_maxima
 
-__all__ = ["enumerate_support"]
+__all__ = ["cells_at_most", "enumerate_support"]
 
 _EPS = float(np.finfo(np.float64).eps)
-_BATCH = 50_000  # patterns
-_CHUNK = 512  # projections between two looks at the largest gain
-_BYTE = 256
+_CELLS_AT_A_TIME = 50_000  # of 100 bytes or so, for each thread
+_PROJECTIONS_AT_A_TIME = 512  # between two looks at the largest gain, which may make the others needless
+_BYTE_VALUES = 256
 
 
 def enumerate_support(
@@ -95,10 +95,8 @@ def enumerate_support(
             f"Got a sum of {math.fsum(t):.3g} and {g0[-1]:.3g}."
         )
     U, _ = local_maxima(X, t, linear=linear, penalized=penalized)
-    search = _Search(
-        X, t, g0, threshold, math.inf if time_limit is None else time.perf_counter() + time_limit
-    )
-    search.offer(U[:, 0])
+    cover = _Cover(X, t, g0, threshold, math.inf if time_limit is None else time.perf_counter() + time_limit)
+    cover.offer(U[:, 0])
     used = np.flatnonzero(t)
     if free and used.size:
         balls = list(_anchored(X[used], t[used], g0))
@@ -108,8 +106,15 @@ def enumerate_support(
     balls.sort(key=lambda ball: -ball.crude)
     allowed = max_patterns
     for ball in balls:
-        allowed -= search.cover(ball, allowed)
-    return search.result()
+        allowed -= cover.look_into(ball, allowed)
+    return cover.result()
+
+
+def cells_at_most(n_rows: int, rank: int, *, free: bool) -> int:
+    """Bound how many cells `enumerate_support` goes through, those of all kinks of a free bias together."""
+    if free:
+        return n_rows * count_patterns(max(1, n_rows - 1), rank - 1)
+    return count_patterns(max(1, n_rows), rank)
 
 
 @dataclass(frozen=True, eq=False)
@@ -190,7 +195,7 @@ def _anchored(X: FloatArray, t: FloatArray, g0: FloatArray) -> Iterator[_Ball]:
 
 
 @dataclass(eq=False)
-class _Search:
+class _Cover:
     """What is known so far of a problem that is looked at ball by ball."""
 
     X: FloatArray
@@ -225,7 +230,7 @@ class _Search:
         if abs(value) > self.lower:
             self.lower, self.sign, self.weights = abs(value), math.copysign(1.0, value), weights.copy()
 
-    def cover(self, ball: _Ball, max_patterns: int) -> int:
+    def look_into(self, ball: _Ball, max_patterns: int) -> int:
         """Bound the gain on a ball; return how many cells it may have had."""
         if ball.crude <= self.level or time.perf_counter() > self.deadline:
             self.complete &= ball.crude <= self.level
@@ -241,7 +246,7 @@ class _Search:
         check_budget(data, arrangement, max_patterns)
         before = self.n_nodes
         try:
-            finished = self._look_at_all(ball, found(data, arrangement, _BATCH))
+            finished = self._look_at_all(ball, found(data, arrangement, _CELLS_AT_A_TIME))
         except ResolutionError:
             finished = False
         if not finished:
@@ -266,7 +271,7 @@ class _Search:
         norms = np.linalg.norm(vectors, axis=1)
         waiting = np.argsort(-norms, kind="stable")
         while waiting.size:
-            chunk, waiting = waiting[:_CHUNK], waiting[_CHUNK:]
+            chunk, waiting = waiting[:_PROJECTIONS_AT_A_TIME], waiting[_PROJECTIONS_AT_A_TIME:]
             for sign in ball.signs:
                 bounds, shifted = gradients.projected(bits, owners[chunk], sign * vectors[chunk], self.level)
                 self.upper = max(self.upper, float(bounds.max()))
@@ -297,7 +302,7 @@ class _Gradients:
         terms = np.zeros((-(-n // 64) * 64, d))
         terms[:n] = ball.t[:, None] * ball.rows
         # Sums over the rows of each byte, for all its values.
-        self._sums = np.zeros((len(terms) // 8, _BYTE, d))
+        self._sums = np.zeros((len(terms) // 8, _BYTE_VALUES, d))
         for bit in range(8):
             low = 1 << bit
             self._sums[:, low : 2 * low] = self._sums[:, :low] + terms[bit::8, None]

@@ -61,20 +61,20 @@ from convexnn.pricing._grouped_bound import Groups, Workspace
 from convexnn.pricing._grouped_search import grouped_search
 from convexnn.pricing.best_first import DEPTH, BestFirst
 from convexnn.pricing.bounds import SupportBounds
-from convexnn.pricing.branch_and_bound import span
+from convexnn.pricing.branch_and_bound import cone_operations, span
 from convexnn.pricing.grouped_ascent import ascend, grouped_maxima
 from convexnn.pricing.grouped_gain import GroupedGain
 
 __all__ = ["gain_bounds", "grouped_bounds", "grouped_maxima"]
 
-_LARGEST_RANK = 14
-_N_STARTS = 40
-_SAME = 1e-9
+_LARGEST_RANK = 14  # whose 16,384 orthants the search begins with
+_N_STARTS = 40  # of local ascents, which take less time than the first cones
+_SAME_COSINE = 1.0 - 1e-9  # of weights that are the same maximum
 _EPS = float(np.finfo(np.float64).eps)
 
 
 @dataclass(frozen=True, eq=False)
-class _Face:
+class _GroupedFace:
     """One maximisation: groups in coordinates of their span, a row of zeros added to each.
 
     Attributes
@@ -91,7 +91,7 @@ class _Face:
     slack: float
 
     @classmethod
-    def of(cls, gain: GroupedGain, sign: float) -> "_Face":
+    def of(cls, gain: GroupedGain, sign: float) -> "_GroupedFace":
         """Pass to the span; the gain is multiplied by `sign`."""
         (n, _), d, size = gain.values.shape, gain.rows.shape[1], gain.size
         basis = span(np.vstack([gain.rows, gain.linear]))
@@ -122,7 +122,7 @@ class _Face:
         bound: float,
         threshold: float,
         tol: float,
-        budget: int,
+        max_nodes: int,
         best: FloatArray,
         stack: FloatArray,
         bounds: FloatArray,
@@ -136,7 +136,7 @@ class _Face:
             threshold,
             self.slack,
             tol,
-            budget,
+            max_nodes,
             best,
             stack,
             bounds,
@@ -152,14 +152,14 @@ class _Face:
         return roots
 
 
-class _Problem:
-    """The maximisations of one problem: both signs if the gain has one entry."""
+class _GroupedFaces:
+    """The maximisations that a problem consists of: one, or one for either sign if the gain has one entry."""
 
     def __init__(self, gain: GroupedGain) -> None:
         self._gain = gain
         merged = gain.merged()
         self.keys = [1, -1] if len(gain.linear) == 1 else [1]
-        self._faces = {key: _Face.of(merged, float(key)) for key in self.keys}
+        self._faces = {key: _GroupedFace.of(merged, float(key)) for key in self.keys}
 
     @property
     def rank(self) -> int:
@@ -171,7 +171,12 @@ class _Problem:
         """A bound of H without a search."""
         return self._gain.bound + self._faces[1].slack
 
-    def face(self, key: int) -> _Face:
+    @property
+    def operations(self) -> float:
+        """About how many multiplications the bound of a cone takes."""
+        return cone_operations(len(self._faces[1].groups.rows), self.rank + len(self._gain.linear))
+
+    def face(self, key: int) -> _GroupedFace:
         """Return one maximisation."""
         return self._faces[key]
 
@@ -191,8 +196,8 @@ class _Problem:
 class _GroupedSearch(BestFirst):
     """Best-first search over the cones of a grouped gain."""
 
-    def __init__(self, problem: _Problem, threshold: float, tol: float) -> None:
-        super().__init__(problem, threshold, tol, problem.initial)
+    def __init__(self, faces: _GroupedFaces, threshold: float, tol: float) -> None:
+        super().__init__(faces, threshold, tol, faces.initial)
 
     def begin(self, weights: FloatArray, values: FloatArray, stop_above: float) -> None:
         """Take in points that are known, the best one first."""
@@ -200,7 +205,7 @@ class _GroupedSearch(BestFirst):
         if len(values) and values[0] > 0.0:
             self.lower, self.weights = float(values[0]), weights[:, 0]
         for u in weights[:, values > stop_above].T:
-            if all(u @ other < 1.0 - _SAME for other in self.met):
+            if all(u @ other < _SAME_COSINE for other in self.met):
                 self.met.append(u)
 
 
@@ -272,23 +277,24 @@ def gain_bounds(
     tol: float = 1e-6,
     stop_above: float = math.inf,
     time_limit: float | None = None,
+    max_nodes: float = math.inf,
     starts: FloatArray | None = None,
 ) -> SupportBounds:
     """Bound the largest ``|G|`` on the unit ball; see `grouped_bounds`."""
     began = time.perf_counter()
-    problem = _Problem(gain)
-    run = _GroupedSearch(problem, threshold, tol)
+    faces = _GroupedFaces(gain)
+    run = _GroupedSearch(faces, threshold, tol)
     run.begin(*ascend(gain, starts, _N_STARTS, 0, time_limit), stop_above)
-    feasible = problem.rank <= _LARGEST_RANK or problem.initial <= threshold
+    feasible = faces.rank <= _LARGEST_RANK or faces.initial <= threshold
     deadline = began + (math.inf if time_limit is None else time_limit)
-    complete = feasible and run.run(stop_above, deadline)
+    complete = feasible and run.run(stop_above, deadline, max_nodes)
     d = gain.rows.shape[1]
     weights = np.zeros(d) if run.weights is None else run.weights
     return SupportBounds(
         lower=run.lower,
         upper=float(run.upper),
         weights=weights,
-        sign=math.copysign(1.0, problem.value(weights)),
+        sign=math.copysign(1.0, faces.value(weights)),
         n_nodes=run.n_visited,
         complete=complete,
         others=np.array(run.met).reshape(-1, d),

@@ -15,9 +15,10 @@ from convexnn.pricing.grouped_gain import GroupedGain
 
 __all__ = ["ascend", "grouped_maxima"]
 
-_MAX_STEPS = 100
-_RISE = 1e-13
-_ENTRIES = 4_000_000  # of the arrays of all starts together
+_MAX_STEPS = 100  # of an ascent, each from one cell to another; most end after ten
+_RISE = 1e-13  # of a step, relative: less is rounding
+_LEAST_STARTS = 4
+_ENTRIES = 4_000_000  # of the arrays of all starts together: 32 MB
 
 
 def grouped_maxima(
@@ -66,7 +67,7 @@ def ascend(
     """Ascend as `grouped_maxima` does; at the limit of time, in seconds, the points reached are returned."""
     deadline = math.inf if time_limit is None else time.perf_counter() + time_limit
     d = gain.rows.shape[1]
-    n_starts = max(4, min(n_starts, _ENTRIES // max(1, len(gain.rows))))
+    n_starts = max(_LEAST_STARTS, min(n_starts, _ENTRIES // max(1, len(gain.rows))))
     sizes = np.repeat(np.linalg.norm(gain.values, axis=1), gain.size) * np.linalg.norm(gain.rows, axis=1)
     largest = np.argsort(-sizes, kind="stable")[: n_starts // 2]
     random = np.random.default_rng(seed).normal(size=(d, n_starts - len(largest)))

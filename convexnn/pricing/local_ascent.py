@@ -12,49 +12,18 @@ import time
 import numpy as np
 
 from convexnn._typing import BoolArray, FloatArray
+from convexnn.pricing.bounds import gain, has_free_bias
 
-__all__ = ["gain", "has_free_bias", "local_maxima"]
+__all__ = ["local_maxima"]
 
-_MAX_STEPS = 60
+_MAX_STEPS = 60  # of an ascent, each from one cell to another; most end after ten
+_RISE = 1e-12  # of a step, relative: less is rounding
+_LEAST_STARTS = 4
 # Entries of the arrays of all starts together: 32 MB; and with a bias at kinks, where each step sorts them,
 # what takes seconds in all.
 _ENTRIES, _SORTED_ENTRIES = 4_000_000, 400_000
 # Entries of starts that ascend together: tenths of a second between two looks at the clock.
 _ENTRIES_AT_ONCE = 1_000_000
-
-
-def gain(X: FloatArray, t: FloatArray, linear: FloatArray | None, U: FloatArray) -> FloatArray:
-    """Return ``h`` at the columns of `U`.
-
-    Parameters
-    ----------
-    X : ndarray of shape (n, d)
-    t : ndarray of shape (n,)
-    linear : ndarray of shape (d,), optional
-        ``g0``.
-    U : ndarray of shape (d, m)
-
-    Returns
-    -------
-    ndarray of shape (m,)
-    """
-    value: FloatArray = t @ np.maximum(X @ U, 0.0)
-    return value if linear is None else value + linear @ U
-
-
-def has_free_bias(X: FloatArray, penalized: BoolArray | None) -> bool:
-    """Whether the last coordinate is a bias that is not penalised.
-
-    Raises
-    ------
-    ValueError
-        If anything else than a last column of ones is not penalised.
-    """
-    if penalized is None or penalized.all():
-        return False
-    if not penalized[:-1].all() or not (X[:, -1] == 1).all():
-        raise ValueError("Only the last coordinate may be unpenalised, and its column must hold ones.")
-    return True
 
 
 def local_maxima(
@@ -97,7 +66,7 @@ def local_maxima(
     free = has_free_bias(X, penalized)
     n, d = X.shape
     g0 = np.zeros(d) if linear is None else linear
-    n_starts = max(4, min(n_starts, (_SORTED_ENTRIES if free else _ENTRIES) // max(1, n)))
+    n_starts = max(_LEAST_STARTS, min(n_starts, (_SORTED_ENTRIES if free else _ENTRIES) // max(1, n)))
     largest = np.argsort(-np.abs(t) * np.linalg.norm(X, axis=1))[: n_starts // 2]
     random = np.random.default_rng(seed).normal(size=(d, n_starts - len(largest)))
     first = np.hstack([random, X[largest].T] + ([] if starts is None else [starts]))
@@ -128,7 +97,7 @@ def _ascend(
         else:
             gradient = g0[:, None] + X.T @ (t[:, None] * (X @ U > 0))
         value = np.sum(gradient * U, axis=0)
-        better = value - best_value > 1e-12 * np.abs(value)
+        better = value - best_value > _RISE * np.abs(value)
         if not better.any():
             break
         best = np.where(better, U, best)

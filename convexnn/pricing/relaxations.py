@@ -41,14 +41,16 @@ import numpy as np
 from scipy.optimize import OptimizeResult, minimize, minimize_scalar
 
 from convexnn._typing import BoolArray, FloatArray
-from convexnn.pricing.bounds import SupportBounds
-from convexnn.pricing.local_ascent import gain, has_free_bias, local_maxima
+from convexnn.pricing.bounds import SupportBounds, gain, has_free_bias
+from convexnn.pricing.local_ascent import local_maxima
 
 __all__ = ["closed_form", "semidefinite"]
 
 _EPS = float(np.finfo(np.float64).eps)
+# Measured: BLAS does so many multiplications in the time of one, and calls of NumPy take that of so many.
+_AT_A_TIME, _SURROUNDING = 300, 50_000
 _BARRIER = 1e-3  # relative to the scale of the bound; what it costs is less than that
-_MAX_STEPS = 60
+_MAX_STEPS = 60  # of L-BFGS: measured, the bound falls by less than 1e-3 afterwards
 # Entries of matrices that are in memory at a time: 32 MB.
 _ENTRIES = 4_000_000
 # Of a limit of time, what the local ascents may take: the bounds are what counts.
@@ -68,6 +70,12 @@ class _Task:
         """``|g0| + sum_i |t_i| |z_i|``, the scale of all figures."""
         return float(np.linalg.norm(self.g0) + np.abs(self.t) @ np.linalg.norm(self.Z, axis=1))
 
+    @property
+    def form_operations(self) -> float:
+        """What a quadratic form and its eigenvalues take, in multiplications of 7 ns as cones are counted."""
+        n, d = self.Z.shape
+        return float((3 * n * d * d + 10 * d**3) / _AT_A_TIME + _SURROUNDING)
+
     def rounding(self, parts: float) -> float:
         """Bound of what rounding does to figures whose parts add up to `parts`."""
         n, d = self.Z.shape
@@ -82,6 +90,7 @@ def closed_form(
     penalized: BoolArray | None = None,
     threshold: float = 0.0,
     time_limit: float | None = None,
+    max_operations: float = math.inf,
 ) -> SupportBounds:
     r"""Bound the largest gain by eigenvalues: ``|g0 + X't/2| + 1/2 sqrt(sum t+ * lmax(X' diag(t+) X))``.
 
@@ -99,13 +108,16 @@ def closed_form(
         Bounds at or below it are not made tighter.
     time_limit : float, optional
         Seconds; at the limit simpler bounds stand.
+    max_operations : float
+        Multiplications of 7 ns, about; at the limit simpler bounds stand.
 
     Returns
     -------
     SupportBounds
         `lower` is from local ascents.
     """
-    return _relaxed(X, t, linear, penalized, threshold, time_limit, [_by_eigenvalues])
+    limits = (threshold, time_limit, max_operations)
+    return _relaxed(X, t, linear, penalized, limits, [(_by_eigenvalues, 2)])
 
 
 def semidefinite(
@@ -116,20 +128,22 @@ def semidefinite(
     penalized: BoolArray | None = None,
     threshold: float = 0.0,
     time_limit: float | None = None,
+    max_operations: float = math.inf,
 ) -> SupportBounds:
     """Bound the largest gain by the semidefinite relaxation; parameters as for `closed_form`.
 
     Parameters
     ----------
-    X, t, linear, penalized, threshold, time_limit
+    X, t, linear, penalized, threshold, time_limit, max_operations
         See `closed_form`.
 
     Returns
     -------
     SupportBounds
-        Never looser than that of `closed_form` within the time.
+        Never looser than that of `closed_form` within the limits.
     """
-    return _relaxed(X, t, linear, penalized, threshold, time_limit, [_by_eigenvalues, _by_moments])
+    limits = (threshold, time_limit, max_operations)
+    return _relaxed(X, t, linear, penalized, limits, [(_by_eigenvalues, 2), (_by_moments, 2 * _MAX_STEPS)])
 
 
 def _relaxed(
@@ -137,11 +151,14 @@ def _relaxed(
     t: FloatArray,
     linear: FloatArray | None,
     penalized: BoolArray | None,
-    threshold: float,
-    time_limit: float | None,
-    levels: list[Callable[[_Task, float], float]],
+    limits: tuple[float, float | None, float],
+    levels: list[tuple[Callable[[_Task, float], float], int]],
 ) -> SupportBounds:
-    """Tighten the largest of the tasks' bounds, level by level, until the largest is final."""
+    """Tighten the largest of the tasks' bounds, level by level, until the largest is final.
+
+    A level is a bound, and about how many quadratic forms it looks at.
+    """
+    threshold, time_limit, max_operations = limits
     deadline = math.inf if time_limit is None else time.perf_counter() + time_limit
     free = has_free_bias(X, penalized)
     ascending = None if time_limit is None else _ASCENDING_SHARE * time_limit
@@ -152,16 +169,18 @@ def _relaxed(
     anchors: list[tuple[float, int]] = [(sign, j) for sign, found in rows.items() for j in found]
     bounds = _at_first(X, t, g0, free, anchors)
     level = np.zeros(len(anchors), dtype=int)
-    n_nodes = 0
+    n_nodes, operations = 0, 0.0
     while anchors:
         worst = int(bounds.argmax())
         done = level[worst] == len(levels) or bounds[worst] <= max(threshold, lower)
-        if done or (n_nodes and time.perf_counter() > deadline):
+        if done or (n_nodes and (operations > max_operations or time.perf_counter() > deadline)):
             break
         sign, j = anchors[worst]
         Z = X[:, :-1] - X[j, :-1] if free else X
         task = _Task(Z, sign * t, sign * (g0[:-1] if free else g0))
-        bounds[worst] = min(bounds[worst], levels[level[worst]](task, deadline))
+        bound, n_forms = levels[level[worst]]
+        bounds[worst] = min(bounds[worst], bound(task, deadline))
+        operations += n_forms * task.form_operations
         level[worst] += 1
         n_nodes += 1
     else:

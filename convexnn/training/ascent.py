@@ -8,11 +8,12 @@ goes on. Where no such row is near, a step is the fixed-point map ``v <- X' D(v)
 direction back make it a Newton step.
 """
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
 
-from convexnn._jit import kernel
+from convexnn._jit import kernel, reordering_kernel
 from convexnn._typing import FloatArray, IntArray
 from convexnn.problem import Neurons
 from convexnn.training.descent.objective import Objective
@@ -31,6 +32,7 @@ _MAX_HALVINGS = 6
 _FREE = 1e-3
 # Conjugate gradients: operations of one direction, and iterations in any case. Any direction will do.
 _CG_OPERATIONS, _FEW_ITERATIONS = 4e6, 5
+_CG_TOL = 1e-6  # square of the residual that is left, relative, in the norm of the preconditioner
 _MOST_ROWS = 4096
 # A square of the penalised part, relative to the whole, below which a direction is a constant.
 _NEGLIGIBLE = 1e-18
@@ -193,7 +195,8 @@ class _Climb:
         heights = np.maximum(values, 0.1 * np.linalg.norm(slopes * penalized, axis=1)) + self._least[outputs]
         change = slopes - heights[:, None] * directions * penalized
         scales = np.where(penalized, 1.0, _FREE)
-        _newton(*shared, X, heights, scales, change)
+        space = np.empty(len(X), dtype=np.intp), np.empty(len(X)), np.empty((3, X.shape[1]))
+        _newton(*shared, X, heights, scales, change, *space)
         moved = np.empty_like(directions)
         _halve(*shared, change @ X.T, directions, change, penalized.astype(np.float64), values, moved)
         return self.normalised(moved)
@@ -231,7 +234,40 @@ def _pull(
         values[b] = total
 
 
-@kernel
+# Loops are written out: numba compiles array expressions, copies and calls of BLAS several times slower.
+
+
+@reordering_kernel
+def _holding(
+    products: FloatArray,
+    pulls: FloatArray,
+    sign: float,
+    reach: float,
+    row_norms: FloatArray,
+    bend: float,
+    rows: IntArray,
+    weights: FloatArray,
+) -> int:
+    """Write the rows within reach that hold a direction back, with their weights; return how many.
+
+    Of very many it is some, with larger weights.
+    """
+    count = 0
+    for i in range(products.shape[0]):
+        w, pull = reach * row_norms[i], sign * pulls[i]
+        if pull < 0.0 and -w < products[i] < w:
+            rows[count] = i
+            weights[count] = -pull * bend / (2.0 * w)
+            count += 1
+    if count > _MOST_ROWS:
+        every = count // _MOST_ROWS
+        count //= every
+        for r in range(count):
+            rows[r], weights[r] = rows[r * every], every * weights[r * every]
+    return count
+
+
+@reordering_kernel
 def _newton(
     products: FloatArray,
     pulls: FloatArray,
@@ -244,51 +280,47 @@ def _newton(
     heights: FloatArray,
     scales: FloatArray,
     change: FloatArray,
+    rows: IntArray,
+    weights: FloatArray,
+    space: FloatArray,
 ) -> None:
-    """Solve ``(height scale + sum_i q_i x_i x_i') u = change`` by conjugate gradients, in place.
+    """Solve ``(height scale + sum_r weights_r x_r x_r') u = change`` over the rows of `_holding`, in place.
 
-    The rows are those within reach that hold the direction back, or some of very many, with larger weights;
-    preconditioned by the scales.
+    By conjugate gradients, preconditioned by the scales.
     """
-    n, d = X.shape
-    bend = slopes[0] - slopes[1]
-    rows = np.empty(n, dtype=np.intp)
-    weights = np.empty(n)
-    for b in range(len(heights)):
-        count = 0
-        for i in range(n):
-            w, pull = reach[b] * row_norms[i], signs[b] * pulls[outputs[b], i]
-            if pull < 0.0 and -w < products[b, i] < w:
-                rows[count] = i
-                weights[count] = -pull * bend / (2.0 * w)
-                count += 1
-        if count > _MOST_ROWS:
-            every = count // _MOST_ROWS
-            count //= every
-            for r in range(count):
-                rows[r], weights[r] = rows[r * every], every * weights[r * every]
-        solution = np.zeros(d)
-        residual = change[b].copy()
-        inverse = 1.0 / (heights[b] * scales)
-        search = residual * inverse
-        size = np.dot(residual, search)
-        wanted = 1e-6 * size
+    d, bend = X.shape[1], slopes[0] - slopes[1]
+    residual, search, image = space[0], space[1], space[2]
+    for b in range(heights.shape[0]):
+        pull = pulls[outputs[b]]
+        count = _holding(products[b], pull, signs[b], reach[b], row_norms, bend, rows, weights)
         most = max(_FEW_ITERATIONS, int(_CG_OPERATIONS / (count * d + 1.0)))
-        for _ in range(min(count, d, most) + 1):
+        size = 0.0
+        for j in range(d):
+            residual[j] = image[j] = change[b, j]
+            search[j] = change[b, j] / (heights[b] * scales[j])
+            size += residual[j] * search[j]
+            change[b, j] = 0.0
+        wanted, curvature = _CG_TOL * size, size
+        for _ in range(min(most, count, d) + 1):
             if size <= wanted:
                 break
-            image = search / inverse
             for r in range(count):
-                row = X[rows[r]]
-                image += (weights[r] * np.dot(row, search)) * row
-            length = size / np.dot(search, image)
-            solution += length * search
-            residual -= length * image
-            scaled = residual * inverse
-            new_size = np.dot(residual, scaled)
-            search = scaled + (new_size / size) * search
-            size = new_size
-        change[b] = solution
+                row, along = X[rows[r]], 0.0
+                for j in range(d):
+                    along += row[j] * search[j]
+                curvature += weights[r] * along * along
+                for j in range(d):
+                    image[j] += weights[r] * along * row[j]
+            length, before, size = size / curvature, size, 0.0
+            for j in range(d):
+                change[b, j] += length * search[j]
+                residual[j] -= length * image[j]
+                size += residual[j] * residual[j] / (heights[b] * scales[j])
+            curvature = 0.0
+            for j in range(d):
+                image[j] = residual[j] + size / before * (heights[b] * scales[j]) * search[j]
+                search[j] = image[j] / (heights[b] * scales[j])
+                curvature += image[j] * search[j]
 
 
 @kernel
@@ -311,8 +343,9 @@ def _halve(
     on, off = slopes
     bend = on - off
     n, d = products.shape[1], directions.shape[1]
-    for b in range(len(values)):
-        moved[b] = directions[b]
+    for b in range(values.shape[0]):
+        for j in range(d):
+            moved[b, j] = directions[b, j]
         length = 1.0
         for _ in range(_MAX_HALVINGS):
             total = 0.0
@@ -328,8 +361,9 @@ def _halve(
                 part = (directions[b, j] + length * change[b, j]) ** 2
                 whole += part
                 square += penalized[j] * part
-            if square > _NEGLIGIBLE * whole and total >= values[b] * np.sqrt(square):
-                moved[b] = directions[b] + length * change[b]
+            if square > _NEGLIGIBLE * whole and total >= values[b] * math.sqrt(square):
+                for j in range(d):
+                    moved[b, j] += length * change[b, j]
                 break
             length *= 0.5
 

@@ -6,7 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from convexnn.patterns import enumerate_patterns
-from convexnn.pricing.local_ascent import gain, local_maxima
+from convexnn.pricing.bounds import gain
+from convexnn.pricing.local_ascent import local_maxima
 from convexnn.pricing.relaxations import closed_form, semidefinite
 from program_cases import DEGENERACIES, degenerate_rows
 from restatement import restated_support
