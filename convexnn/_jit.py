@@ -38,6 +38,14 @@ def reordering_kernel(function: Callable[P, R]) -> Callable[P, R]:
     return _compiled(function, fastmath={"reassoc", "contract", "nsz"})
 
 
+def inlined_kernel(function: Callable[P, R]) -> Callable[P, R]:
+    """Compile `function` as a part of the kernels that call it, and as they are, for which there is one use.
+
+    Others are compiled once by themselves, and once more into each of the kernels around them.
+    """
+    return _compiled(function, fastmath={"reassoc", "contract", "nsz"}, inline="always")
+
+
 def _compiled(function: Callable[P, R], **options: Any) -> Callable[P, R]:
     compiled = numba.njit(nogil=True, error_model="numpy", **options)(function)
     # Caches are private to numba; should it rename this one, each process compiles its kernels.

@@ -8,7 +8,7 @@ are those of the projected vector in the basis and `u` is its part orthogonal to
 
 import numpy as np
 
-from convexnn._jit import reordering_kernel
+from convexnn._jit import inlined_kernel, reordering_kernel
 from convexnn._typing import FloatArray, FloatMatrix, IndexArray
 
 __all__ = ["append", "orthogonal_part", "settle"]
@@ -73,7 +73,7 @@ def orthogonal_part(
                 u[c] -= overlap * basis[i, c]
 
 
-@reordering_kernel
+@inlined_kernel
 def _multipliers(triangle: FloatArray, size: int, coordinates: FloatArray, out: FloatArray) -> None:
     """Least-squares multipliers of the active rows: ``triangle out = -coordinates``."""
     for i in range(size):
@@ -84,7 +84,7 @@ def _multipliers(triangle: FloatArray, size: int, coordinates: FloatArray, out: 
             out[j] -= triangle[j, i] * out[i]
 
 
-@reordering_kernel
+@inlined_kernel
 def _drop(
     basis: FloatArray,
     triangle: FloatArray,

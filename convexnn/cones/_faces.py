@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from convexnn._jit import ZERO, reordering_kernel
+from convexnn._jit import ZERO, inlined_kernel, reordering_kernel
 from convexnn._typing import FloatArray, IndexArray
 from convexnn.cones._active_set import append
 
@@ -12,7 +12,7 @@ __all__ = ["face_bases"]
 _SMALL = 40
 
 
-@reordering_kernel
+@inlined_kernel
 def _missing_most(missing: FloatArray, unit: FloatArray) -> FloatArray:
     """Write the unit vector of which a basis misses most."""
     largest = 0

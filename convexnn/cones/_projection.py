@@ -9,7 +9,7 @@ of the support function, optimal or not.
 
 import numpy as np
 
-from convexnn._jit import ZERO, reordering_kernel
+from convexnn._jit import ZERO, inlined_kernel, reordering_kernel
 from convexnn._typing import FloatArray, FloatMatrix, IndexArray, IntArray, WordArray
 from convexnn.cones._active_set import append, orthogonal_part, settle
 from convexnn.cones._selections import selection_rows
@@ -20,7 +20,7 @@ _VIOLATION = 1e-14
 _CANDIDATES = 32
 
 
-@reordering_kernel
+@inlined_kernel
 def unpack_signs(words: WordArray, signs: FloatArray) -> None:
     """``+1`` where the bit is set, else ``-1``."""
     n = signs.shape[0]
@@ -31,7 +31,7 @@ def unpack_signs(words: WordArray, signs: FloatArray) -> None:
             signs[low + b] = 1.0 if (word >> np.uint64(b)) & np.uint64(1) else -1.0
 
 
-@reordering_kernel
+@inlined_kernel
 def _most_violated(
     X: FloatMatrix,
     inverse: FloatArray,
@@ -66,7 +66,7 @@ def _most_violated(
     return count
 
 
-@reordering_kernel
+@inlined_kernel
 def _least(slack: FloatArray, found: IntArray, left: int, tolerance: float) -> int:
     """Position in the first `left` of `found` of the row with the least slack below ``-tolerance``, or -1."""
     best, least = -1, -tolerance
@@ -76,7 +76,7 @@ def _least(slack: FloatArray, found: IntArray, left: int, tolerance: float) -> i
     return best
 
 
-@reordering_kernel
+@inlined_kernel
 def _enter_all(
     X: FloatMatrix,
     inverse: FloatArray,
@@ -123,7 +123,7 @@ def _enter_all(
     return size, entered
 
 
-@reordering_kernel
+@inlined_kernel
 def project_on_cone(
     X: FloatMatrix,
     inverse: FloatArray,

@@ -14,7 +14,7 @@ Active rows are listed by their position, active facets k by ``-k - 1``.
 
 import math
 
-from convexnn._jit import ZERO, reordering_kernel
+from convexnn._jit import ZERO, inlined_kernel, reordering_kernel
 from convexnn._typing import FloatArray, IntArray
 from convexnn.cones._active_set import orthogonal_part
 
@@ -27,7 +27,7 @@ _ZERO_PIVOT = 1e-150  # of unit vertices; its square is a normal number
 _RELEVANT_SHARE = 1e-3  # of the linear part: smaller values matter only if they are asked for
 
 
-@reordering_kernel
+@inlined_kernel
 def _pivot(work: FloatArray, r: int, column: int) -> float:
     """Bring the row with the largest entry of a column up to the diagonal; return that entry."""
     largest = column
@@ -39,7 +39,7 @@ def _pivot(work: FloatArray, r: int, column: int) -> float:
     return float(work[column, column])
 
 
-@reordering_kernel
+@inlined_kernel
 def _eliminate(work: FloatArray, r: int, column: int, pivot: float) -> None:
     """Clear a column but for a one on the diagonal."""
     for j in range(2 * r):
@@ -51,7 +51,7 @@ def _eliminate(work: FloatArray, r: int, column: int, pivot: float) -> None:
                 work[i, j] -= factor * work[column, j]
 
 
-@reordering_kernel
+@inlined_kernel
 def facet_normals(vertices: FloatArray, normals: FloatArray, work: FloatArray) -> bool:
     """Write the rows ``n_k`` with ``n_k . v_l = 1[k = l]``; False if the vertices are dependent.
 
@@ -104,7 +104,7 @@ def _activate(
         entry = rows[index, j] if index >= 0 else normals[-index - 1, j]
         basis[size, j] = entry
         length += entry * entry
-    left = _orthogonalise(basis, size, basis[size], shares)
+    left = _orthogonalise(basis, size, basis[size, :r], shares)
     if left <= _DEPENDENT_SINE * math.sqrt(length):
         return False
     for f in range(size):
@@ -116,7 +116,7 @@ def _activate(
     return True
 
 
-@reordering_kernel
+@inlined_kernel
 def _wrong_multiplier(
     size: int,
     gradient: FloatArray,
@@ -135,7 +135,7 @@ def _wrong_multiplier(
         for e in range(f + 1, size):
             value -= factors[f, e] * multipliers[e]
         multipliers[f] = value / factors[f, f]
-    worst, place = allowed, -1
+    worst, place = allowed, ZERO - 1
     for f in range(size):
         excess = multipliers[f]
         if active[f] >= 0:
@@ -145,7 +145,7 @@ def _wrong_multiplier(
     return place
 
 
-@reordering_kernel
+@inlined_kernel
 def _approach(
     m: int,
     rows: FloatArray,
@@ -168,7 +168,7 @@ def _approach(
         heights[i], slopes[i] = max(-toward * height, 0.0), toward * slope
 
 
-@reordering_kernel
+@inlined_kernel
 def _step(
     m: int,
     strengths: FloatArray,
@@ -208,7 +208,7 @@ def _step(
     return stop
 
 
-@reordering_kernel
+@inlined_kernel
 def _ascent(
     m: int,
     rows: FloatArray,
@@ -231,7 +231,7 @@ def _ascent(
         direction[j] = gradient[j]
 
 
-@reordering_kernel
+@inlined_kernel
 def _begin(m: int, rows: FloatArray, linear: FloatArray, point: FloatArray, sides: IntArray) -> float:
     """Write on which side of the rows the point lies; return the length of `linear`."""
     square = 0.0
@@ -245,7 +245,7 @@ def _begin(m: int, rows: FloatArray, linear: FloatArray, point: FloatArray, side
     return math.sqrt(square)
 
 
-@reordering_kernel
+@inlined_kernel
 def _release(
     place: int,
     size: int,
@@ -267,7 +267,7 @@ def _release(
     return left
 
 
-@reordering_kernel
+@inlined_kernel
 def _write_shares(
     m: int,
     strengths: FloatArray,
@@ -287,7 +287,7 @@ def _write_shares(
             shares[active[f]] = min(1.0, max(0.0, share))
 
 
-@reordering_kernel
+@inlined_kernel
 def maximise_concave(
     m: int,
     rows: FloatArray,
@@ -332,7 +332,7 @@ def maximise_concave(
         Whether the maximiser was found. The shares are in [0, 1] in any case.
     """
     r = point.shape[0]
-    basis, factors = work[: r + 1, :r], work[r + 1 : 2 * r + 2, : r + 1]
+    basis, factors = work[: r + 1], work[r + 1 : 2 * r + 2]
     heights, slopes = work[2 * r + 2], work[2 * r + 3]
     gradient, direction = work[2 * r + 4, :r], work[2 * r + 5, :r]
     multipliers, dots = work[2 * r + 6, : r + 1], work[2 * r + 7, : r + 1]

@@ -2,7 +2,7 @@
 
 import math
 
-from convexnn._jit import reordering_kernel
+from convexnn._jit import inlined_kernel, reordering_kernel
 from convexnn._typing import FloatArray, IndexArray, IntArray
 from convexnn.pricing._concave import facet_normals, maximise_concave
 
@@ -24,7 +24,7 @@ def heights_at(
             heights[i, k] = value
 
 
-@reordering_kernel
+@inlined_kernel
 def _proved(
     vertices: FloatArray,
     heights: FloatArray,
@@ -50,7 +50,7 @@ def _proved(
     return math.sqrt(square) + math.sqrt(r) * missing
 
 
-@reordering_kernel
+@inlined_kernel
 def _centred(
     vertices: FloatArray,
     heights: FloatArray,
@@ -88,7 +88,7 @@ def _centred(
     return largest * (1.0 + math.sqrt(r) * (1.0 - nearest))
 
 
-@reordering_kernel
+@inlined_kernel
 def _begin(
     vertices: FloatArray,
     normals: FloatArray,

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from convexnn._jit import reordering_kernel
+from convexnn._jit import ZERO, reordering_kernel
 from convexnn._typing import FloatArray, IndexArray, IntArray
 from convexnn.pricing._cone_bound import bound_relaxation, heights_at
 from convexnn.pricing._grouped_norm import vector_bound
@@ -195,7 +195,7 @@ def _relax(
 
     Groups with ``b_0 . t_g > 0`` get their chord, others keep the higher of two pieces.
     """
-    r, heights, falling, kinks = vertices.shape[0], space.heights, space.falling, 0
+    r, heights, falling, kinks = vertices.shape[0], space.heights, space.falling, ZERO
     for k in range(r):
         space.corners[k] = 0.0
         for c in range(fixed.shape[0]):

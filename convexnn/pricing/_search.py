@@ -5,14 +5,14 @@ from typing import NamedTuple
 
 import numpy as np
 
-from convexnn._jit import ZERO, reordering_kernel
+from convexnn._jit import ZERO, inlined_kernel, reordering_kernel
 from convexnn._typing import FloatArray, IndexArray, IntArray
 from convexnn.pricing._cone_bound import bound_relaxation, heights_at
 
 _TIE = 4e-16  # height that is rounding, relative to the sizes of its terms
 
 
-@reordering_kernel
+@inlined_kernel
 def _relax(
     vertices: FloatArray,
     fixed: FloatArray,
@@ -27,7 +27,7 @@ def _relax(
     places: IntArray,
 ) -> int:
     """Write the relaxation: values at the vertices without the concave kinks, and those; return how many."""
-    r, count = vertices.shape[0], 0
+    r, count = vertices.shape[0], ZERO
     for k in range(r):
         corners[k] = 0.0
         for j in range(r):
@@ -45,7 +45,7 @@ def _relax(
     return count
 
 
-@reordering_kernel
+@inlined_kernel
 def _value(
     fixed: FloatArray, rows: FloatArray, weights: FloatArray, listed: IndexArray, m: int, u: FloatArray
 ) -> float:
@@ -63,7 +63,7 @@ def _value(
     return value / math.sqrt(square) if square > 0.0 else 0.0
 
 
-@reordering_kernel
+@inlined_kernel
 def _losses(weights: FloatArray, listed: IndexArray, m: int, heights: FloatArray, losses: FloatArray) -> None:
     """Write how much the chords along each edge overestimate, and that times the crossings' positions."""
     r = heights.shape[1]
@@ -219,7 +219,7 @@ class SearchSpace(NamedTuple):
         )
 
 
-@reordering_kernel
+@inlined_kernel
 def _begin_at(
     root: FloatArray,
     rows: FloatArray,
@@ -240,7 +240,7 @@ def _begin_at(
     )
 
 
-@reordering_kernel
+@inlined_kernel
 def _split(
     rows: FloatArray, weights: FloatArray, stack: FloatArray, bounds: FloatArray, top: int, space: SearchSpace
 ) -> None:

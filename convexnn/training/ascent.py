@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from convexnn._jit import kernel, reordering_kernel
+from convexnn._jit import inlined_kernel, kernel, reordering_kernel
 from convexnn._typing import FloatArray, IntArray
 from convexnn.problem import Neurons
 from convexnn.training.descent.objective import Objective
@@ -237,7 +237,7 @@ def _pull(
 # Loops are written out: numba compiles array expressions, copies and calls of BLAS several times slower.
 
 
-@reordering_kernel
+@inlined_kernel
 def _holding(
     products: FloatArray,
     pulls: FloatArray,
