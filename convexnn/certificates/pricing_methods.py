@@ -41,8 +41,8 @@ _EPS = float(np.finfo(np.float64).eps)
 # make the bound the same on a machine that is busy.
 _AUTO_OPERATIONS, _OPERATIONS_A_SECOND = 8e9, 1.4e8
 # Cells that "auto" goes through where branch and bound looks at more cones than there are cells, or than
-# these few. A million cells take a few seconds.
-_MOST_CELLS, _FEW_CONES = 1_000_000, 10_000
+# these few, and how many of them it gets through in a second on one core.
+_MOST_CELLS, _FEW_CONES, _CELLS_A_SECOND = 1_000_000, 10_000, 3e5
 # Shares of the time that is left, of the closed form and of searches: others may still follow.
 _FIRST_SHARE, _SEARCHING_SHARE = 0.3, 0.7
 # Of a search's share and work where its bound is of no use: it may find the neuron of the largest gain.
@@ -297,17 +297,22 @@ class Pricing:
 
     def _plan(self, n_rows: int, operations: float, clock: Clock) -> list[tuple[str, float, dict[str, Any]]]:
         """Methods of "auto" in their order, their shares of the time that is left then, and their limits."""
-        free = not self.layer.penalized.all()
-        cells = cells_at_most(n_rows, self.rank, free=free)
+        cells = self._cells(n_rows, clock)
         plan: list[tuple[str, float, dict[str, Any]]] = []
         if self._affords_branching(n_rows, operations, clock):
             cones = operations / cone_operations(n_rows, self.rank)
-            if cells <= _MOST_CELLS:
+            if cells:
                 cones = min(cones, max(cells, _FEW_CONES))
             plan.append(("branch_and_bound", _SEARCHING_SHARE, {"max_nodes": cones}))
-        if cells <= _MOST_CELLS:
+        if cells:
             plan.append(("enumeration", _SEARCHING_SHARE, {}))
         return [*plan, ("semidefinite", 1.0, {"max_operations": operations})]
+
+    def _cells(self, n_rows: int, clock: Clock) -> float:
+        """Return about how many cells there are, or 0 if they are too many to go through in the time left."""
+        cells = cells_at_most(n_rows, self.rank, free=not self.layer.penalized.all())
+        affordable = min(_MOST_CELLS, _CELLS_A_SECOND * _SEARCHING_SHARE * clock.left)
+        return cells if cells <= affordable else 0.0
 
     def _affords_branching(self, n_rows: int, operations: float, clock: Clock) -> bool:
         """Whether the rank is small, and time enough for the cones that branch and bound begins with.
@@ -326,8 +331,9 @@ class Pricing:
             return self.method in ("enumeration", "branch_and_bound")
         if isinstance(self.layer, GroupedLayer):
             return self.layer.n_weights <= _LARGEST_RANK
-        cells = cells_at_most(len(self.rows), self.rank, free=not self.layer.penalized.all())
-        return cells <= _MOST_CELLS or self._affords_branching(len(self.rows), _AUTO_OPERATIONS, clock)
+        return bool(self._cells(len(self.rows), clock)) or self._affords_branching(
+            len(self.rows), _AUTO_OPERATIONS, clock
+        )
 
 
 def _better(

@@ -46,6 +46,7 @@ class GroupedLayer(HiddenLayer):
         tol: float = 1e-7,
         stop_above: float = np.inf,
         time_limit: float | None = None,
+        max_nodes: float = np.inf,
     ) -> SupportBounds:
         """Bound ``max |theta . layer(u)| / |u|``, theta (n,) or, for all outputs together, (n, q)."""
         return gain_bounds(
@@ -54,6 +55,7 @@ class GroupedLayer(HiddenLayer):
             tol=tol,
             stop_above=stop_above,
             time_limit=time_limit,
+            max_nodes=max_nodes,
         )
 
     def relaxed(self, theta: FloatArray, time_limit: float | None) -> float:

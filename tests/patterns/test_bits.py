@@ -46,13 +46,16 @@ def test_pack_signs(n_samples):
     rng = np.random.default_rng(n_samples)
     values = rng.standard_normal((7, n_samples))
     tolerance = np.full(n_samples, 1e-12)
-    bits, clear = pack_signs(values, tolerance, np.ones(7))
+    bits, clear = np.empty_like(pack_bits(values > 0)), np.empty(7, dtype=bool)
+    pack_signs(values, tolerance, np.ones(7), bits, clear)
     assert (bits == pack_bits(values > 0)).all()
     assert clear.all()
     values[2, -1] = 1e-6
-    assert pack_signs(values, tolerance, np.full(7, 1e7))[1].tolist() == [True, True, False] + 4 * [True]
+    pack_signs(values, tolerance, np.full(7, 1e7), bits, clear)
+    assert clear.tolist() == [True, True, False] + 4 * [True]
     tolerance[-1] = -1.0
-    assert pack_signs(values, tolerance, np.full(7, 1e7))[1].all()
+    pack_signs(values, tolerance, np.full(7, 1e7), bits, clear)
+    assert clear.all()
 
 
 @pytest.mark.parametrize(("n_rows", "n_samples"), [(0, 5), (1, 1), (3, 64), (20, 65), (9, 300)])

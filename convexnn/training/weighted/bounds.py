@@ -21,6 +21,7 @@ def branched(
     tol: float,
     stop_above: float,
     clock: Clock,
+    max_nodes: float = np.inf,
 ) -> Priced:
     """Bound the largest gain by branch and bound.
 
@@ -35,6 +36,8 @@ def branched(
     stop_above : float
         Stop at the first gain above this.
     clock : Clock
+    max_nodes : float
+        Cones to visit, about, for all outputs together.
 
     Returns
     -------
@@ -49,6 +52,7 @@ def branched(
             tol=tol,
             stop_above=stop_above,
             time_limit=clock.time_limit,
+            max_nodes=max_nodes - n_nodes,
         )
         largest = max(largest, bounds.upper)
         n_nodes += bounds.n_nodes

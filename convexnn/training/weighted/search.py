@@ -17,7 +17,6 @@ Problems 36, 2019.
 """
 
 import math
-import time
 from dataclasses import replace
 
 import numpy as np
@@ -25,6 +24,7 @@ import numpy as np
 from convexnn._random import as_generator
 from convexnn._typing import FloatArray
 from convexnn.networks import ConvNetwork, Network
+from convexnn.pricing.branch_and_bound import cone_operations
 from convexnn.problem import Problem, assemble_network, network_weights
 from convexnn.training.fit import Fit
 from convexnn.training.options import TrainingOptions
@@ -62,9 +62,10 @@ _LOOSEST_GAP = 1e-3
 # the gap its last digits are worth the time, elsewhere they are not.
 _SLOW_ROUNDS, _SLOW_GAIN, _SLOW_GAIN_OF_RELAXATIONS = 4, 0.1, 4.0
 _MAX_ROUNDS, _MOST_SLOW_SPELLS = 60, 2
-# Weights of a filter up to which branch and bound ends in seconds on hundreds of samples, the seconds it may
-# take where there is no limit of time, and the share of one that goes into searching.
-_FEW_WEIGHTS, _BRANCHING_SECONDS, _SEARCHING_SHARE = 6, 30.0, 0.6
+# Weights of a filter up to which branch and bound ends in seconds on hundreds of samples, the multiplications
+# it may take where there is no limit of time (half a minute on one core: a count, as a clock would make the
+# bound depend on how busy the machine is), and the share of such a limit that goes into searching.
+_FEW_WEIGHTS, _BRANCHING_OPERATIONS, _SEARCHING_SHARE = 6, 4e9, 0.6
 # Accuracy of branch and bound as a share of the tolerance; shares of it within which a gap is worth proving,
 # and to which a bound is asked for.
 _BOUND_SHARE, _PROMISING_SHARE, _ROOM = 0.05, 0.8, 0.9
@@ -78,8 +79,8 @@ def train_weighted(
 ) -> Fit:
     """Minimise ``L(f) + alpha / 2 * sum_j (|u_j|^2 + |a_j|^2)`` over filters, output weights and intercept.
 
-    Where filters have at most 6 weights branch and bound bounds the optimum, for at most half a minute unless
-    a limit of time is given; elsewhere a relaxation does, whose gap does not close.
+    Where filters have at most 6 weights branch and bound bounds the optimum, over a limited number of cones
+    unless a limit of time is given; elsewhere a relaxation does, whose gap does not close.
 
     Parameters
     ----------
@@ -121,7 +122,9 @@ class _FilterSearch:
         self._whole, self._options, self._tol = problem, options, options.tol
         self._clock, self._searching = clock, clock.share(_SEARCHING_SHARE)
         self._problem = WeightedProblem.of(problem)
-        self._branching = math.inf if clock.limited else _BRANCHING_SECONDS
+        layer = problem.layer
+        cone = cone_operations(len(layer.rows), layer.n_weights + layer.positions)
+        self._cones = math.inf if clock.limited else _BRANCHING_OPERATIONS / cone
         self._neurons = self._problem.empty()
         self._value = self._problem.value(self._neurons)
         self._bound, self._dual = -math.inf, np.zeros(problem.targets.shape)
@@ -305,8 +308,7 @@ class _FilterSearch:
         """Bound all gains at a dual point and so the optimum; return filters that gain too much."""
         problem, theta = self._problem, result.dual_point
         priced = Priced(math.inf, np.empty((0, problem.patches.shape[2])))
-        if self._few_weights and self._branching > 0:
-            began = time.perf_counter()
+        if self._few_weights and self._n_nodes < self._cones:
             threshold = self._sufficient(program, theta, known)
             priced = branched(
                 problem,
@@ -314,9 +316,9 @@ class _FilterSearch:
                 threshold,
                 tol=_BOUND_SHARE * self._tol,
                 stop_above=math.inf if last else threshold,
-                clock=self._clock.within(self._branching),
+                clock=self._clock,
+                max_nodes=self._cones - self._n_nodes,
             )
-            self._branching -= time.perf_counter() - began
             self._n_nodes += priced.n_nodes
         largest = priced.largest
         if not priced.complete and not len(priced.directions):
