@@ -122,28 +122,9 @@ def sweep_planes(
                 place(combined, order, lines, images, multipliers, size, neighbours, pending, weights)
                 begin(order, lines, size, chosen, k - 2, owners, agreement, side_of, fixed, sides, words)
                 written = record(
-                    rows,
-                    tolerance,
-                    starts,
-                    members,
-                    every,
-                    fixed,
-                    units,
-                    order,
-                    lines,
-                    multipliers,
-                    size,
-                    chosen,
-                    side_of,
-                    weights,
-                    sides,
-                    values,
-                    words,
-                    pending,
-                    bits,
-                    generators,
-                    count,
-                )
+                    rows, tolerance, starts, members, every, fixed, units, order, lines, multipliers, size,
+                    chosen, side_of, weights, sides, values, words, pending, bits, generators, count,
+                )  # fmt: skip
                 todo -= (written - count) // 2
                 count = written
         n_left = _set_aside(chosen, pending, left, n_left)

@@ -69,6 +69,20 @@ class Stack(NamedTuple):
 
 
 @kernel
+def _reach(stack: _StackArrays, doubts: IntArray, sequence: IntArray) -> None:
+    """Descend to a sequence of rows in the first frame, from where it parts with the last one."""
+    coords, _, on, errors, chosen, level, n_rows = stack
+    k, same = coords.shape[2], 0
+    while same < level[0] and chosen[0, same] == sequence[same]:
+        same += 1
+    for at in range(same, k - 2):
+        chosen[0, at] = sequence[at]
+        reached = descend(coords[0], on[0], errors[0], chosen[0], doubts, k, at, n_rows[0], sequence[at])
+        doubts[0] += reached == at
+    level[0], chosen[0, k - 2] = k - 2, sequence[k - 2]
+
+
+@kernel
 def _resolve(
     target: TargetArrays,
     stack: _StackArrays,
@@ -91,16 +105,9 @@ def _resolve(
     while count + 2 <= bits.shape[0] and (frame > 0 or state[1] < n_left):
         axes, m, at = k - frame, n_rows[frame], level[frame]
         if frame == 0:
-            sequence = left[state[1]]
+            _reach(stack, doubts, left[state[1]])
             state[1] += 1
-            same = 0
-            while same < at and chosen[0, same] == sequence[same]:
-                same += 1
-            for at in range(same, k - 2):
-                chosen[0, at] = sequence[at]
-                reached = descend(coords[0], on[0], errors[0], chosen[0], doubts, k, at, m, sequence[at])
-                doubts[0] += reached == at
-            level[0], at, row = k - 2, k - 2, sequence[k - 2]
+            at, row = k - 2, chosen[0, k - 2]
         else:
             row = chosen[frame, at] + 1
             if row >= m:
@@ -116,19 +123,9 @@ def _resolve(
                 )
                 continue
         size = local_cells(
-            coords[frame, at],
-            across[frame],
-            on[frame, at],
-            errors[frame],
-            met,
-            local,
-            doubts,
-            axes,
-            m,
-            row,
-            point,
-            coords[frame + 1, 0],
-        )
+            coords[frame, at], across[frame], on[frame, at], errors[frame], met, local, doubts, axes, m, row,
+            point, coords[frame + 1, 0],
+        )  # fmt: skip
         if size >= axes:
             errors[frame + 1, 0], n_rows[frame + 1] = errors[frame, axes - 1], size
             frame += 1

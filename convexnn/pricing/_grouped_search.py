@@ -8,7 +8,7 @@ from convexnn._jit import ZERO, reordering_kernel
 from convexnn._typing import FloatArray, IndexArray
 from convexnn.pricing._cone_bound import heights_at
 from convexnn.pricing._grouped_bound import Groups, Workspace, bound_cone
-from convexnn.pricing._search import cut, longest_edge, loosest_edge
+from convexnn.pricing._search import cut, keep_better, longest_edge, loosest_edge
 
 _TIE = 8e-16  # difference of heights that is rounding, relative to the longest row of a group
 # But for ordinary gains only edges are cut whose squared length is at least this share of the longest one's,
@@ -236,10 +236,7 @@ def grouped_search(
         bounds[top] = min(bounds[top], bound + slack)
         if bound > limit:
             value = _value(groups, fixed[top], listed[top], count, space)
-            if value > best[0]:
-                best[0] = value
-                for j in range(root.shape[0]):
-                    best[1 + j] = space.point[j]
+            if keep_better(value, space.point, best):
                 limit = max(limit, (1.0 + tol) * value)
         if bound <= limit or top + 1 == depth or root.shape[0] == 1:
             record[1] = max(record[1], bounds[top])

@@ -64,6 +64,17 @@ def _value(
 
 
 @inlined_kernel
+def keep_better(value: float, point: FloatArray, best: FloatArray) -> bool:
+    """Take a value and the point where it is attained for the best one, if it is larger."""
+    if value > best[0]:
+        best[0] = value
+        for j in range(best.shape[0] - 1):
+            best[1 + j] = point[j]
+        return True
+    return False
+
+
+@inlined_kernel
 def _losses(weights: FloatArray, listed: IndexArray, m: int, heights: FloatArray, losses: FloatArray) -> None:
     """Write how much the chords along each edge overestimate, and that times the crossings' positions."""
     r = heights.shape[1]
@@ -329,10 +340,7 @@ def search(
         bounds[top] = min(bounds[top], bound + slack)
         if bound > limit:
             value = _value(fixed, rows, weights, listed, m, point)
-            if value > best[0]:
-                best[0] = value
-                for j in range(r):
-                    best[1 + j] = point[j]
+            if keep_better(value, point, best):
                 limit = max(limit, (1.0 + tol) * value)
         if bound <= limit or top + 1 == stack.shape[0] or r == 1:
             record[1] = max(record[1], bounds[top])

@@ -72,11 +72,7 @@ def assemble(program: ConvexProgram, model: QuadraticModel | None = None) -> Con
     cone rows of very uneven lengths are made unit. With a free coordinate the features may have any offset
     too.
     """
-    epigraph: Epigraph
-    if model is None:
-        epigraph = program.loss.epigraph(program.targets, program.sample_weight)
-    else:
-        epigraph = model_epigraph(model)
+    epigraph = _epigraph(program, model)
     features = program.design.features()
     basis = _basis(features, program.design.penalized)
     norm_unit = float(np.median(basis.diagonal()[program.design.penalized]))
@@ -89,16 +85,12 @@ def assemble(program: ConvexProgram, model: QuadraticModel | None = None) -> Con
 
     cones, nonneg, exponential = _cone_rows(program, basis), epigraph.nonneg, epigraph.exponential
     tails, heads, sizes = None, None, np.zeros(0, dtype=np.intp)
+    prices = np.full(n_t, program.alpha * norm_unit)
     if n_t:
         tails, heads, sizes = _norm_rows(program, basis.diagonal() / norm_unit)
+    intercept = _intercept_columns(program, n_c)
     layout: list[list[sparse.sparray | None]] = [
-        [
-            sparse.eye_array(n_r),
-            None,
-            _intercept_columns(program, n_c),
-            _equalities(program, features, basis),
-            None,
-        ],
+        [sparse.eye_array(n_r), None, intercept, _equalities(program, features, basis), None],
         [*_loss_rows(nonneg), None, None, None],
         [None, None, None, cones, None],
         [None, None, None, tails, heads],
@@ -114,22 +106,8 @@ def assemble(program: ConvexProgram, model: QuadraticModel | None = None) -> Con
         exponential.rhs if exponential else np.zeros(0),
     ]
     form = ConicForm(
-        quadratic=sparse.block_diag(
-            [
-                epigraph.quadratic,
-                sparse.diags_array(epigraph.extra_quadratic),
-                sparse.csc_array((n_c + n_v + n_t,) * 2),
-            ],
-            format="csc",
-        ),
-        linear=np.concatenate(
-            [
-                epigraph.linear,
-                epigraph.extra_linear,
-                np.zeros(n_c + n_v),
-                np.full(n_t, program.alpha * norm_unit),
-            ]
-        ),
+        quadratic=_quadratic(epigraph, n_c + n_v + n_t),
+        linear=np.concatenate([epigraph.linear, epigraph.extra_linear, np.zeros(n_c + n_v), prices]),
         matrix=matrix,
         rhs=np.concatenate(rhs),
         n_zero=n_r,
@@ -139,6 +117,20 @@ def assemble(program: ConvexProgram, model: QuadraticModel | None = None) -> Con
     )
     size = _quadratic_size(epigraph.quadratic, rhs[0])
     return ConicProgram(form, program, n_r + n_e, n_r + n_e + n_c, basis, center, size)
+
+
+def _epigraph(program: ConvexProgram, model: QuadraticModel | None) -> Epigraph:
+    """Return that of the model, or of the program's loss if there is none."""
+    if model is None:
+        return program.loss.epigraph(program.targets, program.sample_weight)
+    return model_epigraph(model)
+
+
+def _quadratic(epigraph: Epigraph, n_others: int) -> sparse.csc_array:
+    """Return the matrix of the quadratic term: only the loss has one."""
+    extra = sparse.diags_array(epigraph.extra_quadratic)
+    parts = [epigraph.quadratic, extra, sparse.csc_array((n_others,) * 2)]
+    return sparse.csc_array(sparse.block_diag(parts, format="csc"))
 
 
 def _basis(features: sparse.csc_array, penalized: BoolArray) -> FloatArray:
