@@ -16,7 +16,8 @@ from convexnn.cones._selections import selection_rows
 
 __all__ = ["project_on_cone", "project_on_cones", "project_on_selections", "unpack_signs"]
 
-_VIOLATION = 1e-14
+# Violations that count, relative to the vector, and lengths that do not, relative to those.
+_VIOLATION, _NOTHING = 1e-14, 0.1
 _CANDIDATES = 32
 
 
@@ -159,6 +160,7 @@ def project_on_cone(
             kept += 1
     orthogonal_part(basis, kept, g, coordinates, u)
     size = settle(basis, triangle, active, values, trial, coordinates, u, kept)
+    square = np.inf
     for _ in range(10 * (d + 10)):
         square = 0.0
         for c in range(d):
@@ -174,6 +176,10 @@ def project_on_cone(
         if not entered:
             break
         orthogonal_part(basis, size, g, coordinates, u)
+    # What is left of the zero vector is rounding, which points anywhere and out of the cone too.
+    if size == d or square <= (_NOTHING * tolerance) ** 2:
+        for c in range(d):
+            u[c] = 0.0
     return size
 
 

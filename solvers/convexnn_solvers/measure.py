@@ -159,6 +159,8 @@ def _at_vertex(
     fewer = fewer_blocks(program, blocks, clock or Clock())
     if fewer is blocks:
         return blocks, intercept, objective
+    if program.design.violation(fewer) > 0:
+        fewer = _projected(program, fewer, clock)
     shifted, value = _with_best_intercept(program, fewer, intercept)
     if value > objective + slack * abs(objective):
         return blocks, intercept, objective

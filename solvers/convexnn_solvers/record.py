@@ -45,9 +45,9 @@ def measure_starts(
             f"The objective of the zero network is {objective}: float64 cannot hold these losses' sum. "
             "Divide the targets or the sample weights by a large number."
         )
-    began, clock = clock.elapsed, clock.share(_MOST_RESERVED)
+    clock = clock.share(_MOST_RESERVED)
     point = measure(program, *(zero if start is None else start), clock=clock)
-    record.begin(point, clock.elapsed - began)
+    record.begin(point, clock.elapsed)
     if start is not None and not record.best.objective < objective:
         record.add(measure(program, *zero, clock=clock))
 

@@ -18,6 +18,7 @@ __all__ = ["Scales", "UnitProblem", "augmented", "scales_of", "unit_problem"]
 
 # Differences of columns and targets that are smaller are mostly rounding errors of the data.
 _RESOLUTION = 1e-6
+_EPS = float(np.finfo(np.float64).eps)
 
 
 @dataclass(frozen=True, eq=False)
@@ -72,7 +73,8 @@ class UnitProblem:
     def decode(self, point: FloatArray) -> FloatArray:
         """Weights ``(m,)`` of a point ``(k,)``; negative numbers count as zero, no sum may be zero."""
         weights = np.zeros(self.n_weights)
-        positive = np.maximum(point, 0.0)
+        # A column of norm one that moves the target of norm one by less than rounding is not used.
+        positive = np.where(point > _EPS, point, 0.0)
         if not self.sum_to_one:
             weights[self.columns] = positive * self.factors
             return weights
