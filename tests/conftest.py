@@ -11,7 +11,7 @@ settings.register_profile("convexnn", deadline=None, derandomize="CI" in os.envi
 settings.load_profile("convexnn")
 
 
-@pytest.fixture(params=[0, 1, 2])
+@pytest.fixture(params=[0, *(pytest.param(seed, marks=pytest.mark.slow) for seed in (1, 2))])
 def seed(request: pytest.FixtureRequest) -> int:
     """Seed for random data; a test that uses it must hold for all of them."""
     return int(request.param)

@@ -23,8 +23,6 @@ SMALL = {"hidden_layer_sizes": 30, "max_iter": 30, "learning_rate_init": 0.03}
 @parametrize_with_checks(
     [
         DropoutEnsembleRegressor(MLPRegressor(**SMALL), n_submodels=5),
-        DropoutEnsembleClassifier(MLPClassifier(**SMALL), n_submodels=5),
-        ConvexStackingRegressor([("line", Ridge(0.1)), ("tree", DecisionTreeRegressor(random_state=0))]),
         ConvexStackingClassifier(
             [("line", LogisticRegression()), ("tree", DecisionTreeClassifier(random_state=0))]
         ),
@@ -37,6 +35,8 @@ def test_estimator_check(estimator, check):
 @pytest.mark.slow
 @parametrize_with_checks(
     [
+        DropoutEnsembleClassifier(MLPClassifier(**SMALL), n_submodels=5),
+        ConvexStackingRegressor([("line", Ridge(0.1)), ("tree", DecisionTreeRegressor(random_state=0))]),
         DropoutEnsembleRegressor(Ridge(0.01), n_submodels=6, sum_to_one=True, ridge=1e-3),
         DropoutEnsembleClassifier(LogisticRegression(), n_submodels=6),
         ConvexCombinationRegressor(),

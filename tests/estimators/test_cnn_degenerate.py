@@ -121,7 +121,9 @@ def test_one_patch_is_a_dense_classifier(pooling, loss):
     assert model.fit(X, labels).objective_ == pytest.approx(dense.objective_, rel=3e-7)
 
 
-@pytest.mark.parametrize("scale", [1e-6, 1e-3, 1e3, 1e6])
+@pytest.mark.parametrize(
+    "scale", [1e-6, *(pytest.param(c, marks=pytest.mark.slow) for c in (1e-3, 1e3, 1e6))]
+)
 @pytest.mark.parametrize("options", KINDS)
 def test_scales_change_nothing(options, scale):
     # Without hidden biases |u||a| falls as 1/scale when the images grow; squared errors grow as their square.

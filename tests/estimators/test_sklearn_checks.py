@@ -9,7 +9,7 @@ from sklearn.utils.estimator_checks import parametrize_with_checks
 from convexnn import ConvexMLPClassifier, ConvexMLPRegressor
 
 
-@parametrize_with_checks([ConvexMLPRegressor(patterns=10), ConvexMLPClassifier(patterns=10)])
+@parametrize_with_checks([ConvexMLPRegressor(patterns=4), ConvexMLPClassifier(patterns=10)])
 def test_estimator_check(estimator, check):
     check(estimator)
 

@@ -19,7 +19,10 @@ MODES = [
 ]
 BACKENDS = ["native", "clarabel", "ecos", "scs", "cvxpy", "cvxpy:ECOS", "cvxpy:SCS"]
 SMOOTH = [name for name, loss in LOSSES.items() if loss.is_smooth]
-BOTH = [(loss, "auto") for loss in LOSSES] + [(loss, "clarabel") for loss in SMOOTH]
+BOTH = [
+    *((loss, "auto") for loss in LOSSES),
+    *(pytest.param(loss, "clarabel", marks=pytest.mark.slow) for loss in SMOOTH),
+]
 
 
 def assert_same_optimum(case, *, solver="auto", tol=1e-8, accuracy=1e-6, **options):

@@ -267,7 +267,7 @@ def test_weights_of_every_scale(loss, scale):
 
 
 @pytest.mark.parametrize("loss", LOSSES)
-@pytest.mark.parametrize("activation", ["relu", "gated_relu"])
+@pytest.mark.parametrize("activation", ["relu", pytest.param("gated_relu", marks=pytest.mark.slow)])
 @pytest.mark.parametrize(("hidden_bias", "n_outputs"), [("penalized", None), ("none", 2)])
 def test_working_sets_and_whole_programs_agree(loss, activation, hidden_bias, n_outputs):
     case = draw_case(

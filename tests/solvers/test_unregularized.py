@@ -4,13 +4,14 @@ from fractions import Fraction
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given, reject, settings
 from hypothesis import strategies as st
 from scipy import linalg
 
 from convexnn.designs import ExplicitDesign
 from convexnn.losses import AbsoluteError
 from convexnn.patterns import enumerate_patterns
+from convexnn.patterns.witnesses import ResolutionError
 from convexnn.problem import augment
 from convexnn_solvers import Clock, ConvexProgram, Status, solve
 from convexnn_solvers.dual import dual_bound
@@ -52,7 +53,7 @@ def exact_least_squares(features, y, weight):
     return sum(w * r * r for w, r in zip(s, residuals, strict=True)) / 2
 
 
-@settings(deadline=None, max_examples=40)
+@settings(deadline=None, max_examples=25)
 @given(data=st.data())
 def test_bounds_hold_in_exact_arithmetic(data):
     seed = data.draw(seeds)
@@ -69,7 +70,10 @@ def test_bounds_hold_in_exact_arithmetic(data):
     )
     X = case.X * 10.0 ** np.array(data.draw(st.lists(st.integers(-8, 8), min_size=2, max_size=2)))
     X = X + data.draw(st.sampled_from([0.0, 0.0, 1e3]))
-    every = enumerate_patterns(augment(X, hidden_bias))
+    try:
+        every = enumerate_patterns(augment(X, hidden_bias))
+    except ResolutionError:
+        reject()
     patterns = every.take(np.random.default_rng(seed).permutation(len(every))[:n_patterns])
     program = case.but(X=X, y=10.0 ** data.draw(st.integers(-8, 8)) * case.y, patterns=patterns).program()
     features = program.design.features().toarray()

@@ -43,7 +43,6 @@ def trained(
 
 @pytest.mark.parametrize("loss", LOSSES)
 @pytest.mark.parametrize("bias", ["penalized", "free", "none"])
-@pytest.mark.parametrize("seed", range(3))
 def test_it_reaches_the_optimum_of_the_whole_program(loss, bias, seed):
     rng = np.random.default_rng([seed, LOSSES.index(loss), len(bias)])
     X, y = draw(rng, loss)

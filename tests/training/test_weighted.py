@@ -71,7 +71,10 @@ def objective(fit, patches, targets, alpha, phi, loss):
 
 
 @pytest.mark.parametrize("loss", ["squared_error", "log_loss", "absolute_error", "hinge"])
-@pytest.mark.parametrize("activation", ["relu", "leaky_relu", "absolute_value"])
+@pytest.mark.parametrize(
+    "activation",
+    ["relu", *(pytest.param(name, marks=pytest.mark.slow) for name in ("leaky_relu", "absolute_value"))],
+)
 def test_a_dense_grid_of_filters_is_not_better_and_not_below_the_bound(loss, activation):
     rng = np.random.default_rng([len(loss), len(activation)])
     n, n_positions = int(rng.integers(3, 7)), int(rng.integers(1, 4))

@@ -107,7 +107,10 @@ def test_a_subspace_has_the_nearest_kinks_and_one_dimension_left():
     assert np.trace(kink_subspace(rows, lengths, weights, every, 10.0)) == pytest.approx(1.0)
 
 
-@pytest.mark.parametrize("activation", ["relu", leaky_relu(0.3), "absolute_value"])
+@pytest.mark.parametrize(
+    "activation",
+    [leaky_relu(0.3), *(pytest.param(name, marks=pytest.mark.slow) for name in ("relu", "absolute_value"))],
+)
 def test_bounds_are_in_order(activation, seed):
     rng = np.random.default_rng(seed)
     problem = problem_of(rng, q=2, activation=activation)
