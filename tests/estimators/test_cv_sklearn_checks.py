@@ -17,7 +17,9 @@ def test_estimator_check(estimator, check):
 @parametrize_with_checks(
     [
         ConvexMLPRegressorCV(**FEW, loss="huber", hidden_bias="free", scoring="r2", solver="clarabel"),
-        ConvexMLPClassifierCV(**FEW, loss="squared_hinge", hidden_bias="none", scoring="accuracy"),
+        ConvexMLPClassifierCV(
+            **FEW | {"patterns": 6}, loss="squared_hinge", hidden_bias="none", scoring="accuracy"
+        ),
         ConvexMLPRegressorCV(**FEW, activation="gated_relu", loss="absolute_error"),
         ConvexMLPClassifierCV(alphas=[10.0, 1.0], cv=3, patterns=8),
     ]

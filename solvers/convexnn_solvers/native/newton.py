@@ -6,6 +6,7 @@ the smaller of its two dimensions (samples, or rows of all ``C_j``), or applied 
 both are large.
 """
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,7 +15,7 @@ from convexnn_solvers._typing import BoolArray, FloatArray, IntArray
 from convexnn_solvers.native.blocks import BlockList
 from convexnn_solvers.native.factorise import cholesky_solve
 from convexnn_solvers.native.subproblem import Evaluation, Subproblem
-from convexnn_solvers.threads import sum_of_parts
+from convexnn_solvers.threads import in_parts
 
 __all__ = ["newton_direction"]
 
@@ -163,9 +164,18 @@ def _regularised_solve(rows: FloatArray, right: FloatArray) -> FloatArray:
 
 
 def _gram(columns: FloatArray) -> FloatArray:
-    """``columns' columns``, with its rows shared between threads."""
-    operations = float(columns.size) * columns.shape[1]
-    return sum_of_parts(lambda part: columns[part].T @ columns[part], len(columns), operations)
+    """``columns' columns``, with the rows of its lower triangle shared between threads."""
+    n = columns.shape[1]
+    matrix = np.empty((n, n))
+
+    def work(part: slice) -> None:
+        # So many rows that parts have the same share of the triangle.
+        low, high = math.isqrt(part.start * n), math.isqrt(part.stop * n)
+        block = columns[:, low:high].T @ columns[:, :high]
+        matrix[low:high, :high], matrix[:low, low:high] = block, block[:, :low].T
+
+    in_parts(work, n, float(columns.size) * n)
+    return matrix
 
 
 def _solve_across(
