@@ -24,6 +24,9 @@ from numba.core.sigutils import normalize_signature
 # and would compile these once more.
 ZERO = cast(int, np.intp(0))
 
+# What LLVM may do with floating-point sums: regroup them, fuse products with them, ignore the sign of zero.
+_REORDERING = {"reassoc", "contract", "nsz"}
+
 P = ParamSpec("P")
 R = TypeVar("R")
 
@@ -35,15 +38,15 @@ def kernel(function: Callable[P, R]) -> Callable[P, R]:
 
 def reordering_kernel(function: Callable[P, R]) -> Callable[P, R]:
     """Compile as `kernel` does, with leave to reorder sums, so that short ones use wide registers."""
-    return _compiled(function, fastmath={"reassoc", "contract", "nsz"})
+    return _compiled(function, fastmath=_REORDERING)
 
 
 def inlined_kernel(function: Callable[P, R]) -> Callable[P, R]:
-    """Compile `function` as a part of the kernels that call it, and as they are, for which there is one use.
+    """Make `function` a part of the reordering kernels that call it.
 
-    Others are compiled once by themselves, and once more into each of the kernels around them.
+    A small kernel with one caller is then compiled once; otherwise it is compiled by itself too.
     """
-    return _compiled(function, fastmath={"reassoc", "contract", "nsz"}, inline="always")
+    return _compiled(function, fastmath=_REORDERING, inline="always")
 
 
 def _compiled(function: Callable[P, R], **options: Any) -> Callable[P, R]:

@@ -91,10 +91,11 @@ def certify(
     method : {"auto", "enumeration", "branch_and_bound", "closed_form", "semidefinite"}, default="auto"
         How the maximum over u is bounded. "enumeration" and "branch_and_bound" are exact, for data of small
         rank; the other two are relaxations for data of any size. "auto" tries the closed form; branch and
-        bound where the rank is at most 9 and there is time enough for a first pass; and, where that is not
-        completed, the semidefinite relaxation; and takes the best bound. Without a time limit it gives a
-        minute to each dual point. Networks with max or weighted pooling know branch and bound, which "auto"
-        takes for filters of at most 9 weights, and the closed form.
+        bound where the rank is at most 9 and there is time enough for a first pass; enumeration where there
+        are at most a million cells, and time for them; and, where neither is completed, the semidefinite
+        relaxation; and takes the best bound. Without a time limit each method does about a minute's work
+        for a dual point, counted in operations. Networks with max or weighted pooling know branch and bound,
+        which "auto" takes for filters of at most 9 weights, and the closed form.
     refine : bool, default=True
         Whether to look for a better dual point than the network's gradient by training a better network,
         where the gap is above `tol` and alpha is positive. Without it the bound of a network far from

@@ -331,9 +331,8 @@ class Pricing:
             return self.method in ("enumeration", "branch_and_bound")
         if isinstance(self.layer, GroupedLayer):
             return self.layer.n_weights <= _LARGEST_RANK
-        return bool(self._cells(len(self.rows), clock)) or self._affords_branching(
-            len(self.rows), _AUTO_OPERATIONS, clock
-        )
+        n_rows = len(self.rows)
+        return self._cells(n_rows, clock) > 0 or self._affords_branching(n_rows, _AUTO_OPERATIONS, clock)
 
 
 def _better(

@@ -90,7 +90,6 @@ def closed_form(
     penalized: BoolArray | None = None,
     threshold: float = 0.0,
     time_limit: float | None = None,
-    max_operations: float = math.inf,
 ) -> SupportBounds:
     r"""Bound the largest gain by eigenvalues: ``|g0 + X't/2| + 1/2 sqrt(sum t+ * lmax(X' diag(t+) X))``.
 
@@ -108,15 +107,13 @@ def closed_form(
         Bounds at or below it are not made tighter.
     time_limit : float, optional
         Seconds; at the limit simpler bounds stand.
-    max_operations : float
-        Multiplications of 7 ns, about; at the limit simpler bounds stand.
 
     Returns
     -------
     SupportBounds
         `lower` is from local ascents.
     """
-    limits = (threshold, time_limit, max_operations)
+    limits = (threshold, time_limit, math.inf)
     return _relaxed(X, t, linear, penalized, limits, [(_by_eigenvalues, 2)])
 
 
@@ -134,8 +131,10 @@ def semidefinite(
 
     Parameters
     ----------
-    X, t, linear, penalized, threshold, time_limit, max_operations
+    X, t, linear, penalized, threshold, time_limit
         See `closed_form`.
+    max_operations : float
+        Multiplications of 7 ns, about; at the limit simpler bounds stand.
 
     Returns
     -------

@@ -44,7 +44,7 @@ class Clarabel(Backend):
     ) -> Candidate:
         """Solve as one conic program, or by proximal Newton what has no cones or exponential ones."""
         if math.isfinite(program.loss.smoothness) and not _has_easy_cones(program):
-            return proximal_newton(program, options, _solve_model, start)
+            return proximal_newton(program, options, _solve, start)
         return _solve(program, None, options, start)
 
     def takes(self, loss: Loss) -> bool:
@@ -57,15 +57,6 @@ def _has_easy_cones(program: ConvexProgram) -> bool:
     if not program.loss.has_epigraph:
         return False
     return program.loss.epigraph(program.targets, program.sample_weight).exponential is None
-
-
-def _solve_model(
-    program: ConvexProgram,
-    model: QuadraticModel,
-    options: SolveOptions,
-    start: tuple[FloatArray, FloatArray],
-) -> Candidate:
-    return _solve(program, model, options, start)
 
 
 def _solve(

@@ -1,5 +1,7 @@
 """How long a cone solver is out of reach: its set-up and its single steps know no limit of time."""
 
+import numpy as np
+
 from convexnn_solvers._typing import FloatArray
 from convexnn_solvers.backends.base import Candidate
 from convexnn_solvers.options import SolveOptions
@@ -50,6 +52,6 @@ def refused(
     left = options.time_limit
     if left is None or seconds <= left:
         return None
-    blocks, intercept = start if start is not None else (program.zeros(), program.targets[0] * 0.0)
+    blocks, intercept = start if start is not None else (program.zeros(), np.zeros(program.n_outputs))
     message = f"no solver begun: its set-up would take about {seconds:.2g} s, {left:.2g} s are left"
     return Candidate(blocks, intercept, None, Status.TIME_LIMIT, 0, message)
