@@ -79,7 +79,7 @@ def test_no_blocks_give_empty_answers(positions):
 
 @pytest.mark.parametrize("threads", [1, 2])
 @pytest.mark.parametrize(("blocks_at_once", "products"), [(2, 1), (3, 100), (256, 1 << 17)])
-@pytest.mark.parametrize("positions", [1, 64, 70])
+@pytest.mark.parametrize("positions", [1, pytest.param(5, marks=pytest.mark.slow), 64, 70])
 def test_answers_do_not_depend_on_chunks_and_threads(
     monkeypatch, threads, blocks_at_once, products, positions
 ):

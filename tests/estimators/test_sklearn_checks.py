@@ -17,11 +17,12 @@ def test_estimator_check(estimator, check):
 @pytest.mark.slow
 @parametrize_with_checks(
     [
-        ConvexMLPRegressor(tol=0.01),
+        ConvexMLPRegressor(),
+        ConvexMLPRegressor(patterns=10),
         ConvexMLPClassifier(),
         ConvexMLPRegressor(loss="huber", hidden_bias="free", patterns=10),
         ConvexMLPClassifier(loss="squared_hinge", hidden_bias="none", activation="leaky_relu", patterns=6),
-        ConvexMLPRegressor(activation="gated_relu", loss="absolute_error", patterns=6),
+        ConvexMLPRegressor(activation="gated_relu", loss="absolute_error"),
     ]
 )
 def test_estimator_check_of_other_programs(estimator, check):

@@ -67,7 +67,7 @@ def test_general_position_has_the_count_of_the_formula(seed):
     assert_sound(patterns, X)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(arrays(np.float64, st.tuples(st.integers(1, 7), st.integers(1, 4)), elements=small_entries))
 def test_degenerate_data_against_linear_programs(X):
     patterns = enumerate_patterns(X)

@@ -161,7 +161,7 @@ def test_kinked_losses_reach_the_tolerance_at_weak_regularisation(seed, options,
 
 
 @pytest.mark.slow
-@settings(deadline=None, max_examples=300)
+@settings(deadline=None, max_examples=500)
 @given(data=st.data())
 def test_many_random_programs(data):
     check_random_program(data, sorted(LOSSES))

@@ -53,7 +53,7 @@ def exact_least_squares(features, y, weight):
     return sum(w * r * r for w, r in zip(s, residuals, strict=True)) / 2
 
 
-@settings(deadline=None, max_examples=25)
+@settings(deadline=None, max_examples=40)
 @given(data=st.data())
 def test_bounds_hold_in_exact_arithmetic(data):
     seed = data.draw(seeds)
