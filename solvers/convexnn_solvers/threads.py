@@ -14,7 +14,6 @@ from threading import Lock
 from typing import Any
 
 import numba
-import numpy as np
 from threadpoolctl import ThreadpoolController
 
 from convexnn_solvers._typing import FloatArray
@@ -25,6 +24,18 @@ __all__ = ["in_parts", "single_blas_thread", "sum_of_parts", "worker_threads"]
 _WORTH_A_THREAD = 1e6
 # Parts of one piece of work: a multiple of usual numbers of cores; more would be too small for products.
 _MOST_PARTS = 8
+
+
+def _number_of_parts(n_items: int, operations: float) -> int:
+    """Return a power of two that doubles as the work quadruples: each part costs a fixed overhead."""
+    worth = int(2 * operations / _WORTH_A_THREAD)
+    return max(1, min(_MOST_PARTS, n_items, 1 << (max(worth, 1).bit_length() - 1) // 2))
+
+
+def _slices(n_items: int, n_parts: int) -> list[slice]:
+    """Return slices of about the same length; in integers, since most calls are for little work."""
+    ends = [n_items * part // n_parts for part in range(n_parts + 1)]
+    return [slice(low, high) for low, high in pairwise(ends)]
 
 
 @cache
@@ -50,18 +61,20 @@ def in_parts(work: Callable[[slice], None], n_items: int, operations: float) -> 
     operations : float
         Arithmetic operations of all items together, roughly.
     """
-    n_parts = max(1, min(_MOST_PARTS, n_items, int(operations / _WORTH_A_THREAD)))
-    ends = np.linspace(0, n_items, n_parts + 1).astype(int).tolist()
+    n_parts = _number_of_parts(n_items, operations)
+    if n_parts == 1:
+        work(slice(0, n_items))
+        return
+    parts = _slices(n_items, n_parts)
 
-    def several(first: int, last: int) -> None:
-        for low, high in pairwise(ends[first : last + 1]):
-            work(slice(low, high))
+    def several(share: slice) -> None:
+        for part in parts[share]:
+            work(part)
 
-    n_threads = min(numba.get_num_threads(), n_parts)
-    shares = np.linspace(0, n_parts, n_threads + 1).astype(int).tolist()
-    others = [_pool().submit(several, first, last) for first, last in pairwise(shares[1:])]
+    own, *shares = _slices(n_parts, min(numba.get_num_threads(), n_parts))
+    others = [_pool().submit(several, share) for share in shares]
     try:
-        several(0, shares[1])
+        several(own)
     finally:
         wait(others)
     for other in others:
