@@ -249,17 +249,22 @@ class MaskedDesign:
         vectors, sizes = vectors.copy(), np.linalg.norm(vectors, axis=1)
         touched = np.zeros((len(vectors), len(self.X)), dtype=np.bool_)
         stays = np.zeros(len(vectors), dtype=np.bool_)
+        moved = np.arange(len(vectors))
         for attempt in range(_MAX_PUSHES):
-            missing = self._rounding(vectors, owners) - self._inside(vectors, owners)
-            short = np.flatnonzero((missing.max(axis=1) > 0) & ~stays)
-            if short.size == 0:
-                break
-            touched |= missing > 0
-            for b in short:
-                push = 2.0 ** (attempt // 4) * missing[b].max() * self._inward(touched[b], int(owners[b]))
+            missing = self._rounding(vectors[moved], owners[moved])
+            missing -= self._inside(vectors[moved], owners[moved])
+            longest = missing.max(axis=1)
+            outside = longest > 0
+            moved, missing, longest = moved[outside], missing[outside], longest[outside]
+            touched[moved] |= missing > 0
+            for b, length in zip(moved, longest, strict=True):
+                push = 2.0 ** (attempt // 4) * length * self._inward(touched[b], int(owners[b]))
                 stays[b] = float(np.linalg.norm(push)) > _LONGEST_PUSH * sizes[b]
                 if not stays[b]:
                     vectors[b] += push
+            moved = moved[~stays[moved]]
+            if moved.size == 0:
+                break
         inside = self._inside(vectors, owners)
         inside += np.where(stays[:, None], self._rounding(vectors, owners), 0.0)
         return np.where(inside.min(axis=1, keepdims=True) >= 0, vectors, 0.0)
