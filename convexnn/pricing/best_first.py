@@ -18,9 +18,9 @@ __all__ = ["DEPTH", "BestFirst", "Face", "Found", "Maximisations"]
 DEPTH = 250  # cuts of one cone: by then its vertices differ by rounding
 # A round is so many searches at most, whatever the number of threads, so that results do not depend on that;
 # each visits a few cones in the first round, and more by a factor in later ones, up to a number.
-_SEARCHES, _FIRST_CONES, _GROWTH, _MOST_CONES = 32, 16, 4, 4096
-# Together they do no more multiplications than these: 0.2 s on one thread, after which limits are looked at.
-_ROUND_OPERATIONS = 3e7
+_SEARCHES, _FIRST_CONES, _GROWTH, _MOST_CONES = 16, 16, 4, 4096
+# Together they do no more multiplications than these: 0.7 s on one thread, after which limits are looked at.
+_ROUND_OPERATIONS = 1e8
 _ROOTS_AT_ONCE = 16  # a face with more cones to begin with returns them instead of searching
 
 

@@ -55,7 +55,7 @@ from convexnn.pricing.bounds import SupportBounds
 __all__ = ["cone_operations", "span", "support_bounds"]
 
 _EPS = float(np.finfo(np.float64).eps)
-_FACES_REMEMBERED = 64  # twice those that a round searches
+_FACES_REMEMBERED = 64  # four times those that a round searches
 _BALANCED = 1e-9  # sum of t that counts as zero, relative to that of the absolute values
 
 
