@@ -125,6 +125,28 @@ def _enter_all(
 
 
 @inlined_kernel
+def _keep_independent(
+    X: FloatMatrix,
+    inverse: FloatArray,
+    signs: FloatArray,
+    scale: FloatArray,
+    active: IndexArray,
+    values: FloatArray,
+    basis: FloatArray,
+    triangle: FloatArray,
+    size: int,
+) -> int:
+    """Begin with the active rows that do not depend on earlier ones; return how many these are."""
+    kept = ZERO
+    for i in range(size):
+        r = active[i]
+        if append(basis, triangle, kept, X[r], scale, signs[r] * inverse[r]):
+            active[kept], values[kept] = r, 1.0  # any positive multiplier, for a feasible beginning
+            kept += 1
+    return kept
+
+
+@inlined_kernel
 def project_on_cone(
     X: FloatMatrix,
     inverse: FloatArray,
@@ -152,12 +174,7 @@ def project_on_cone(
     for c in range(d):
         tolerance += g[c] ** 2
     tolerance = _VIOLATION * np.sqrt(tolerance)
-    kept = ZERO
-    for i in range(size):
-        r = active[i]
-        if append(basis, triangle, kept, X[r], scale, signs[r] * inverse[r]):
-            active[kept], values[kept] = r, 1.0  # any positive multiplier, for a feasible beginning
-            kept += 1
+    kept = _keep_independent(X, inverse, signs, scale, active, values, basis, triangle, size)
     orthogonal_part(basis, kept, g, coordinates, u)
     size = settle(basis, triangle, active, values, trial, coordinates, u, kept)
     square = np.inf

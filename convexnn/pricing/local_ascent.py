@@ -86,23 +86,24 @@ def local_maxima(
 def _ascend(
     X: FloatArray, t: FloatArray, g0: FloatArray, U: FloatArray, free: bool, deadline: float
 ) -> FloatArray:
-    """Best points on the ways up from the columns of `U`."""
+    """Best points on the ways up from the columns of `U`; those that rise no more are left where they are."""
     U = _normalized(U, free)
-    best, best_value = U, np.full(U.shape[1], -np.finfo(np.float64).max)
+    best, best_value = U.copy(), np.full(U.shape[1], -np.finfo(np.float64).max)
+    rising = np.arange(U.shape[1])
     for _ in range(_MAX_STEPS):
         if time.perf_counter() > deadline:
             break
         if free:
             U, gradient = _best_bias(X, t, g0, U)
         else:
-            gradient = g0[:, None] + X.T @ (t[:, None] * (X @ U > 0))
+            gradient = g0[:, None] + (X * t[:, None]).T @ (X @ U > 0)
         value = np.sum(gradient * U, axis=0)
-        better = value - best_value > _RISE * np.abs(value)
+        better = value - best_value[rising] > _RISE * np.abs(value)
         if not better.any():
             break
-        best = np.where(better, U, best)
-        best_value = np.where(better, value, best_value)
-        U = _normalized(gradient, free)
+        rising = rising[better]
+        best[:, rising], best_value[rising] = U[:, better], value[better]
+        U = _normalized(gradient[:, better], free)
     return best
 
 

@@ -14,6 +14,8 @@ from convexnn_solvers.vertices import fewer_blocks
 
 __all__ = ["Measurement", "measure"]
 
+# Seconds for making a solver's point feasible where it has left none.
+_GRACE = 0.3
 # Norms, relative to the largest, up to which blocks are tried without; interior points leave them anywhere.
 _TRIM_LEVELS = (1e-3, 1e-4, 1e-5, 1e-6, 1e-7, 1e-8)
 _EPS = float(np.finfo(np.float64).eps)
@@ -93,9 +95,13 @@ def measure(
 
 
 def _projected(program: ConvexProgram, blocks: FloatArray, clock: Clock | None) -> FloatArray:
-    """Project blocks on their cones; those for which there is no time become zero."""
+    """Project blocks on their cones; those for which there is no time become zero.
+
+    A limit that the solver has used up is overrun a little, for the sake of what it has found.
+    """
     if clock is None or not clock.limited:
         return program.design.project(blocks)
+    clock = Clock(max(clock.left, _GRACE))
     flat, projected = blocks.reshape(-1, blocks.shape[-1]), program.zeros()
     waiting = np.argsort(-np.linalg.norm(flat, axis=1), kind="stable")
     waiting = waiting[flat[waiting].any(axis=1)]

@@ -1,7 +1,7 @@
 """SCS, an operator-splitting solver, on the direct conic form."""
 
 from dataclasses import replace
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 from scipy import sparse
@@ -56,13 +56,7 @@ class Scs(Backend):
             "q": [int(size) for size in form.second_order],
             "ep": form.n_exponential,
         }
-        accuracy = max(0.03 * options.tol, 1e-12)
-        settings = {"eps_abs": accuracy, "eps_rel": accuracy, "max_iters": 100_000}
-        if options.max_iter is not None:
-            settings["max_iters"] = options.max_iter
-        if options.time_limit is not None:
-            settings["time_limit_secs"] = options.time_limit
-        settings |= options.native
+        settings = _settings(options)
         try:
             solution = scs.SCS(data, cone, verbose=options.verbose > 1, **settings).solve()
         except TypeError as error:
@@ -79,3 +73,13 @@ class Scs(Backend):
             stopped = Status.TIME_LIMIT if "time" in info["status"] else Status.ITERATION_LIMIT
         blocks, intercept, theta = conic.decode(scaling.primal(x), scaling.dual(z))
         return Candidate(blocks, intercept, theta, stopped, int(info["iter"]), message)
+
+
+def _settings(options: SolveOptions) -> dict[str, Any]:
+    """Tolerances of residuals well below the wanted gap, and limits."""
+    accuracy = max(0.03 * options.tol, 1e-12)
+    settings: dict[str, Any] = {"eps_abs": accuracy, "eps_rel": accuracy}
+    settings["max_iters"] = options.max_iter or 100_000
+    if options.time_limit is not None:
+        settings["time_limit_secs"] = options.time_limit
+    return settings | dict(options.native)
