@@ -93,3 +93,7 @@ class Clock:
     def sparing(self, seconds: float) -> "Clock":
         """Return a clock that stops so many seconds before this one."""
         return self.within(self.left - seconds)
+
+    def lasting(self, seconds: float) -> "Clock":
+        """Return a clock that stops with this one, but not before so many seconds are over."""
+        return Clock(max(seconds, self.left), now=self._now) if self.limited else self

@@ -101,7 +101,7 @@ def _projected(program: ConvexProgram, blocks: FloatArray, clock: Clock | None) 
     """
     if clock is None or not clock.limited:
         return program.design.project(blocks)
-    clock = Clock(max(clock.left, _GRACE))
+    clock = clock.lasting(_GRACE)
     flat, projected = blocks.reshape(-1, blocks.shape[-1]), program.zeros()
     waiting = np.argsort(-np.linalg.norm(flat, axis=1), kind="stable")
     waiting = waiting[flat[waiting].any(axis=1)]

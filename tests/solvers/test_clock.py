@@ -135,10 +135,14 @@ def test_bounds_are_valid_wherever_the_clock_stops(nothing_is_quick, loss, hidde
         assert value == dual_value(program, theta)
 
 
-def test_blocks_that_are_not_known_to_be_feasible_are_left_out(nothing_is_quick):
+def test_blocks_that_are_not_known_to_be_feasible_are_left_out(nothing_is_quick, monkeypatch):
     program = draw_case(5, n=10, n_patterns=15).program()
     blocks = random_point(program, np.random.default_rng(5))
     assert program.design.violation(blocks) > 0
+    just_in_time = measure(program, blocks, np.zeros(1), clock=expired())
+    assert just_in_time.blocks.any()
+    assert program.design.violation(just_in_time.blocks) <= 1e-15
+    monkeypatch.setattr("convexnn_solvers.measure._GRACE", 0.0)
     late = measure(program, blocks, np.zeros(1), clock=expired())
     assert not late.blocks.any()
     some = measure(program, blocks, np.zeros(1), clock=Clock(1.0, now=Time(0.1)))
