@@ -147,6 +147,18 @@ def test_conjugate_gradients_find_the_direction_of_the_factors(
         np.testing.assert_allclose(iterative, direct, rtol=1e-7, atol=1e-9 * np.abs(expected[0]).max())
 
 
+def test_a_step_through_zero_of_all_neurons_is_too_long(monkeypatch: pytest.MonkeyPatch) -> None:
+    objective = replace(draw_objective(14), fit_intercept=False)
+    start = random_neurons(objective, 6, np.random.default_rng(15))
+    optimum = replace(start, weights=0.25 * start.weights)
+    objective = replace(objective, targets=objective.layer_outputs(optimum), alpha=1e-9)
+    overshooting = (-1.5 * start.weights, np.zeros_like(start.intercept))
+    monkeypatch.setattr(DirectModel, "direction", lambda model, damping: overshooting)
+    descent = Descent(objective, start)
+    best = descent.run(1, 1e-5, Clock())
+    np.testing.assert_allclose(best.weights, optimum.weights, rtol=1e-12)
+
+
 def test_large_models_are_iterative_and_descend(monkeypatch: pytest.MonkeyPatch) -> None:
     objective = draw_objective(12, n=200)
     neurons = random_neurons(objective, 10, np.random.default_rng(13))

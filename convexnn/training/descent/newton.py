@@ -13,7 +13,9 @@ better optima.
 
 from dataclasses import replace
 
-from convexnn._typing import FloatArray
+import numpy as np
+
+from convexnn._typing import BoolArray, FloatArray
 from convexnn.problem import Neurons
 from convexnn.training.descent.newton_models import DescentModel, descent_model
 from convexnn.training.descent.objective import Objective
@@ -91,17 +93,22 @@ class Descent:
             )
             outputs = objective.rounded_outputs(moved, model.products, products_change, length, model.width)
             value = objective.fit(outputs) + objective.penalty(moved)
-            if value <= model.value + _SUFFICIENT * length * slope:
-                self._accept(moved)
+            alive = self._alive(moved)
+            # Where none is left the step was too long: descents would end there.
+            if value <= model.value + _SUFFICIENT * length * slope and alive.any():
+                self._accept(moved.take(alive))
                 return length
             length *= 0.5
         return 0.0
 
-    def _accept(self, moved: Neurons) -> None:
-        """Drop neurons that went through zero or vanished, and remember the best point."""
+    def _alive(self, moved: Neurons) -> BoolArray:
+        """Which neurons neither went through zero nor vanished, (m,)."""
         norms = self.objective.norms(moved.weights)
         along = (moved.weights * self._at.weights) @ self.objective.penalized
-        self._at = moved.take((along > 0) & (norms > _VANISHED * norms.max(initial=0.0)))
-        value = self.objective.value(self._at)
+        return np.asarray((along > 0) & (norms > _VANISHED * norms.max(initial=0.0)))
+
+    def _accept(self, moved: Neurons) -> None:
+        """Go on from there, and remember the best point."""
+        self._at, value = moved, self.objective.value(moved)
         if value < self.best_value:
-            self.best, self.best_value = self._at, value
+            self.best, self.best_value = moved, value
