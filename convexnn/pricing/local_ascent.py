@@ -89,14 +89,14 @@ def _ascend(
     """Best points on the ways up from the columns of `U`; those that rise no more are left where they are."""
     U = _normalized(U, free)
     best, best_value = U.copy(), np.full(U.shape[1], -np.finfo(np.float64).max)
-    rising = np.arange(U.shape[1])
+    rising, pulls = np.arange(U.shape[1]), (X * t[:, None]).T
     for _ in range(_MAX_STEPS):
         if time.perf_counter() > deadline:
             break
         if free:
             U, gradient = _best_bias(X, t, g0, U)
         else:
-            gradient = g0[:, None] + (X * t[:, None]).T @ (X @ U > 0)
+            gradient = g0[:, None] + pulls @ (X @ U > 0)
         value = np.sum(gradient * U, axis=0)
         better = value - best_value[rising] > _RISE * np.abs(value)
         if not better.any():

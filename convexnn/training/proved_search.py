@@ -159,9 +159,8 @@ class ProvedSearch:
         """Return random weights at several distances from given ones, (m, d) -> (q, d)."""
         affordable = _COPY_ENTRIES // (len(_DISTANCES) * len(self._layer.rows) * max(1, len(weights)))
         copies = np.tile(weights, (min(_COPIES, affordable), 1))
-        lengths = np.linalg.norm(copies, axis=1, keepdims=True) / np.sqrt(copies.shape[1])
-        noise = rng.standard_normal((len(_DISTANCES), *copies.shape)) * lengths
-        return np.vstack([copies + far * part for far, part in zip(_DISTANCES, noise, strict=True)])
+        root = np.sqrt(copies.shape[1])
+        return np.vstack([_scattered(copies, far / root, rng) for far in _DISTANCES])
 
     def _bounded(self, generation: ColumnGeneration, threshold: float, stop_above: float) -> FloatArray:
         """Price over all patterns: improve the bound, and return neurons that pay.
@@ -196,8 +195,14 @@ class ProvedSearch:
     ) -> FloatArray:
         """Return the neurons that pay and what ascents from near them find."""
         best = bounds.weights
-        noise = np.random.default_rng(seed).standard_normal((_STARTS_NEARBY, len(best)))
-        near = np.vstack([best + _NEARBY * np.linalg.norm(best) * noise, bounds.others])
+        copies = np.tile(best, (_STARTS_NEARBY, 1))
+        near = np.vstack([_scattered(copies, _NEARBY, np.random.default_rng(seed)), bounds.others])
         weights, values = self._layer.maxima(theta, near, n_starts=4)
         above = np.flatnonzero(np.abs(values) > threshold)[:_MOST_ENTERING]
         return np.vstack([bounds.others, weights[above]])
+
+
+def _scattered(weights: FloatArray, distance: float, rng: np.random.Generator) -> FloatArray:
+    """Add Gaussian noise to each row, of so many times its norm in each coordinate."""
+    lengths = distance * np.linalg.norm(weights, axis=1, keepdims=True)
+    return np.asarray(weights + lengths * rng.standard_normal(weights.shape))

@@ -49,8 +49,10 @@ def test_time_passes_once_for_all_that_share_a_clock():
     assert [part.left for part in (half, soon, later, early)] == [3.0, 1.0, 6.0, 4.0]
     now.seconds += 3.0
     assert [part.expired for part in (clock, half, soon, later, early)] == [False, True, True, False, False]
+    assert [clock.lasting(seconds).left for seconds in (1.0, 5.0)] == [3.0, 5.0]
     now.seconds += 10.0
     assert clock.left == 0.0
+    assert clock.lasting(0.5).left == 0.5
     assert 0 < clock.time_limit < 1e-6
 
 
@@ -58,7 +60,7 @@ def test_without_a_limit_nothing_ends():
     now = Time()
     clock = Clock(now=now)
     now.seconds += 1e9
-    for part in (clock, clock.share(0.1), clock.sparing(5.0)):
+    for part in (clock, clock.share(0.1), clock.sparing(5.0), clock.lasting(5.0)):
         assert (part.left, part.expired, part.limited, part.time_limit) == (math.inf, False, False, None)
     assert clock.within(2.0).left == 2.0
 

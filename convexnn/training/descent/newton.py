@@ -13,8 +13,6 @@ better optima.
 
 from dataclasses import replace
 
-import numpy as np
-
 from convexnn._typing import BoolArray, FloatArray
 from convexnn.problem import Neurons
 from convexnn.training.descent.newton_models import DescentModel, descent_model
@@ -93,9 +91,9 @@ class Descent:
             )
             outputs = objective.rounded_outputs(moved, model.products, products_change, length, model.width)
             value = objective.fit(outputs) + objective.penalty(moved)
-            alive = self._alive(moved)
+            falls = value <= model.value + _SUFFICIENT * length * slope
             # Where none is left the step was too long: descents would end there.
-            if value <= model.value + _SUFFICIENT * length * slope and alive.any():
+            if falls and (alive := self._alive(moved)).any():
                 self._accept(moved.take(alive))
                 return length
             length *= 0.5
@@ -105,7 +103,8 @@ class Descent:
         """Which neurons neither went through zero nor vanished, (m,)."""
         norms = self.objective.norms(moved.weights)
         along = (moved.weights * self._at.weights) @ self.objective.penalized
-        return np.asarray((along > 0) & (norms > _VANISHED * norms.max(initial=0.0)))
+        alive: BoolArray = (along > 0) & (norms > _VANISHED * norms.max(initial=0.0))
+        return alive
 
     def _accept(self, moved: Neurons) -> None:
         """Go on from there, and remember the best point."""
