@@ -1,16 +1,18 @@
 """Newton descents: objective, merging, monotone descent, models in both spaces, and what they reach."""
 
 from dataclasses import replace
+from typing import Literal
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.spatial.distance import pdist
 
 from convexnn._typing import FloatArray
 from convexnn.layers import GroupedLayer, HiddenLayer
 from convexnn.networks import TwoLayerNetwork
-from convexnn.problem import Neurons
+from convexnn.problem import NetworkKind, Neurons, Problem, TrainingData, augment
 from convexnn.training.descent import newton_models
 from convexnn.training.descent.newton import Descent
 from convexnn.training.descent.newton_models import DirectModel, IterativeModel, descent_model
@@ -191,3 +193,37 @@ def test_descent_without_kinks_reaches_the_group_norm_optimum() -> None:
     start = Neurons(np.array([[0.5]]), np.ones((1, 1)), np.zeros(1))
     best = Descent(objective, start).run(100, 1e-10, Clock())
     assert best.weights[0, 0] == pytest.approx(3.0 - 2.0 / float(x @ x), rel=1e-6)
+
+
+@pytest.mark.parametrize("loss", ["squared_error", "log_loss"])
+def test_no_step_ends_neurons_that_the_objective_needs(loss: str) -> None:
+    """Rounded off by next to nothing the objective is the true one, which light damping must not raise."""
+    for seed in range(20):
+        objective = draw_objective(seed, loss=loss, n=40, alpha=0.05)
+        descent = Descent(objective, random_neurons(objective, 24, np.random.default_rng(seed)))
+        descent.width, descent._damping = 1e-9, 1e-6
+        for _ in range(6):
+            before = objective.value(descent._at)
+            descent._step()
+            assert objective.value(descent._at) <= before * (1 + 1e-7)
+
+
+@pytest.mark.parametrize("hidden_bias", ["penalized", "free", "none"])
+def test_turned_rows_leave_random_directions_alone(hidden_bias: Literal["penalized", "free", "none"]) -> None:
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(6, 12)) * 10.0 ** rng.integers(-2, 3, 12)
+    X[:, :7], X[:, 7] = 0.0, 5.0
+    data = TrainingData(X, rng.normal(size=(6, 1)), np.ones(6), LOSSES["squared_error"])
+    problem = Problem.of(data, NetworkKind(LAYERS["relu"], hidden_bias, True), 0.1)
+    straight = replace(problem.frame, basis=None)
+    layer = problem.kind.layer(straight.rows(augment(problem.samples.X, hidden_bias)))
+    assert problem.frame.basis is not None
+    answers, distances = [], []
+    for way in (problem, replace(problem, frame=straight, layer=layer)):
+        objective = Objective.of(way)
+        drawn = objective.random_directions(50, np.random.default_rng(1))
+        answers.append(objective.rows @ drawn.T)
+        distances.append(pdist(objective.standardised(drawn)))
+    np.testing.assert_allclose(*answers, rtol=1e-7, atol=1e-9)
+    # What is orthogonal to all rows is gone, which no distance that means something can grow by.
+    assert (distances[0] <= distances[1] * (1 + 1e-9)).all()

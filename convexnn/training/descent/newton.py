@@ -13,6 +13,8 @@ better optima.
 
 from dataclasses import replace
 
+import numpy as np
+
 from convexnn._typing import BoolArray, FloatArray
 from convexnn.problem import Neurons
 from convexnn.training.descent.newton_models import DescentModel, descent_model
@@ -78,7 +80,7 @@ class Descent:
         return 0.0
 
     def _search(self, model: DescentModel, change: FloatArray, shift: FloatArray) -> float:
-        """Halve the step until the rounded objective falls enough; 0 if it never does."""
+        """Halve the step until the rounded objective, without what ends, falls enough; 0 if it never does."""
         objective, neurons = self.objective, self._at
         slope = float((model.slopes * change).sum() + model.intercept_slope @ shift)
         products_change = objective.rows @ change.T
@@ -89,12 +91,15 @@ class Descent:
                 weights=neurons.weights + length * change,
                 intercept=neurons.intercept + length * shift,
             )
-            outputs = objective.rounded_outputs(moved, model.products, products_change, length, model.width)
+            products, step, alive = model.products, products_change, self._alive(moved)
+            if not alive.all():
+                moved = moved.take(alive)
+                products, step = (np.compress(alive, part, axis=1) for part in (products, step))
+            outputs = objective.rounded_outputs(moved, products, step, length, model.width[alive])
             value = objective.fit(outputs) + objective.penalty(moved)
-            falls = value <= model.value + _SUFFICIENT * length * slope
             # Where none is left the step was too long: descents would end there.
-            if falls and (alive := self._alive(moved)).any():
-                self._accept(moved.take(alive))
+            if len(moved) and value <= model.value + _SUFFICIENT * length * slope:
+                self._accept(moved)
                 return length
             length *= 0.5
         return 0.0

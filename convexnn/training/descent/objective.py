@@ -24,6 +24,8 @@ _FIRST_SHARE = 0.2
 _LEAST_SPREAD = 0.1
 # Spread of a column relative to its mean below which it is nothing but rounding.
 _CONSTANT = 1e-8
+# The same relative to the largest spread, where columns come out of a product of matrices.
+_ROUNDING = 1e-12
 # Weights of a neuron up to which squares of rows are added up by a kernel instead of by BLAS.
 _SMALL = 32
 _TINY = float(np.finfo(np.float64).tiny)
@@ -45,6 +47,8 @@ class Objective:
     fit_intercept : bool
     constant : ndarray of shape (d,) or None
         Weights that answer one on every row, where hidden units have a bias.
+    axes : ndarray of shape (d, columns) or None
+        Turns rows into the columns of the data; None where they are the same.
     """
 
     layer: HiddenLayer
@@ -54,6 +58,7 @@ class Objective:
     alpha: float
     fit_intercept: bool
     constant: FloatArray | None = None
+    axes: FloatArray | None = None
 
     @classmethod
     def of(cls, problem: Problem) -> Self:
@@ -66,6 +71,7 @@ class Objective:
             problem.alpha_in_frame,
             problem.fit_intercept,
             problem.constant,
+            problem.frame.basis,
         )
 
     @property
@@ -208,10 +214,14 @@ class Objective:
         """Mean row where a bias can make up for it, else zero: searches must not depend on offsets."""
         return np.zeros(self.rows.shape[1]) if self.constant is None else self.rows.mean(axis=0)
 
+    def _columns(self, rows: FloatArray) -> FloatArray:
+        """Columns of the data on rows (n, d): coordinates that were turned say nothing by themselves."""
+        return rows if self.axes is None else rows @ self.axes
+
     @cached_property
     def _spreads(self) -> FloatArray:
         """Root mean squares of the columns about the centre."""
-        return np.asarray(np.sqrt(np.mean((self.rows - self._centre) ** 2, axis=0)))
+        return np.asarray(np.sqrt(np.mean(self._columns(self.rows - self._centre) ** 2, axis=0)))
 
     @cached_property
     def _unit(self) -> float:
@@ -225,11 +235,16 @@ class Objective:
         small spreads are raised; those of constant columns are one. With a bias hyperplanes pass near
         the centre of the data, wherever that is.
         """
-        spreads = np.where(self._spreads > _CONSTANT * np.abs(self._centre), self._spreads, 0.0)
+        noise = _CONSTANT * np.abs(self._columns(self._centre))
+        if self.axes is not None:
+            # Turned back, columns of zeros hold the rounding of the others.
+            noise = np.maximum(noise, _ROUNDING * self._spreads.max(initial=0.0))
+        spreads = np.where(self._spreads > noise, self._spreads, 0.0)
         positive = spreads[spreads > 0]
         least = _LEAST_SPREAD * float(np.median(positive)) if positive.size else 1.0
         spreads = np.where(spreads > 0, np.maximum(spreads, least), 1.0)
         drawn = rng.standard_normal((n_directions, len(spreads))) / spreads
+        drawn = drawn if self.axes is None else drawn @ self.axes.T
         if self.constant is not None:
             # The shortest change that moves answers at the centre: neurons of small norm pay.
             answers = rng.standard_normal(n_directions) - drawn @ self._centre
@@ -251,8 +266,8 @@ class Objective:
         return np.asarray(np.sqrt(np.sum(slopes**2, axis=1) + at_centre**2))
 
     def standardised(self, weights: FloatArray) -> FloatArray:
-        """Weights (m, d) times the spreads of the columns, and their answers at the centre, (m, d + 1)."""
-        return np.column_stack([weights * self._spreads, weights @ self._centre])
+        """Weights (m, d) of the columns times their spreads, and answers at the centre: (m, columns + 1)."""
+        return np.column_stack([self._columns(weights) * self._spreads, weights @ self._centre])
 
     def penalty(self, neurons: Neurons) -> float:
         """``alpha sum_j |u_j|``."""
