@@ -8,9 +8,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from convexnn_solvers import solve
+from convexnn_solvers.clock import Clock
 from convexnn_solvers.measure import measure
+from convexnn_solvers.native import blocks as native_blocks
 from convexnn_solvers.native import newton
-from convexnn_solvers.native.blocks import BlockList
+from convexnn_solvers.native.blocks import BlockList, OutOfTimeError
 from convexnn_solvers.native.finish import Faces
 from convexnn_solvers.native.model import LossModel
 from convexnn_solvers.native.subproblem import Subproblem
@@ -305,6 +307,21 @@ def test_newton_directions_where_all_blocks_are_zero():
     at = step.evaluate(rng.normal(size=outputs.shape))
     assert not at.weights.any()
     np.testing.assert_array_equal(newton.newton_direction(step, at), -at.gradient)
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_faces_of_large_blocks_are_found_piece_by_piece_or_not_at_all(monkeypatch, mode):
+    monkeypatch.setattr(native_blocks, "_QUICK_FACTORS", 0.0)
+    rng = np.random.default_rng(6)
+    step = draw_step(draw_program(6, "log_loss", mode, n=12, n_patterns=9), rng)
+    at = step.evaluate(draw_dual(step, rng))
+    assert at.weights.any(axis=1).sum() > 5
+    whole = newton.newton_direction(step, at)
+    np.testing.assert_array_equal(newton.newton_direction(step, at, Clock(60.0)), whole)
+    # Each look at this clock takes a second.
+    seconds = iter(range(10**6))
+    with pytest.raises(OutOfTimeError):
+        newton.newton_direction(step, at, Clock(4.0, now=lambda: float(next(seconds))))
 
 
 @pytest.mark.parametrize("loss", ["squared_error", "huber", "squared_hinge", "log_loss", "softmax"])

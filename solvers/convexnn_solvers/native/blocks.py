@@ -5,9 +5,18 @@ from dataclasses import dataclass
 import numpy as np
 
 from convexnn_solvers._typing import FloatArray, IntArray
+from convexnn_solvers.clock import Clock
+from convexnn_solvers.prices import pieces
 from convexnn_solvers.program import ConvexProgram
 
-__all__ = ["BlockList"]
+__all__ = ["BlockList", "OutOfTimeError"]
+
+# Operations of factors that take some tenths of a second, not worth looking at the clock.
+_QUICK_FACTORS = 1e9
+
+
+class OutOfTimeError(Exception):
+    """The time limit passed in the middle of a step."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,3 +78,25 @@ class BlockList:
         """Norms over the penalised coordinates, (m, d) -> (m,)."""
         norms: FloatArray = np.linalg.norm(weights[:, self.program.design.penalized], axis=1)
         return norms
+
+    def derivative_factors(
+        self, weights: FloatArray, shrinkage: float, clock: Clock
+    ) -> tuple[IntArray, FloatArray]:
+        """Factors of the proximal maps' derivatives at their last results (m, d), none of them zero.
+
+        See `Design.derivative_factors`. Faces of thousands of dimensions take a second each: where the clock
+        stops before all are there, `OutOfTimeError` is raised.
+        """
+        design, m = self.program.design, len(self.slots)
+        if not clock.limited or m * float(design.n_features) ** 3 <= _QUICK_FACTORS:
+            return design.derivative_factors(self.slots, weights, shrinkage)
+        parts: list[tuple[IntArray, FloatArray]] = []
+        done = 0
+        for size in pieces(clock):
+            part = slice(done, done + size)
+            parts.append(design.derivative_factors(self.slots[part], weights[part], shrinkage))
+            done += size
+            if done >= m:
+                counts, rows = zip(*parts, strict=True)
+                return np.concatenate(counts), np.concatenate(rows)
+        raise OutOfTimeError

@@ -8,6 +8,7 @@ accuracy of the arithmetic.
 import numpy as np
 
 from convexnn_solvers._typing import FloatArray, IntArray
+from convexnn_solvers.clock import Clock
 from convexnn_solvers.native.blocks import BlockList
 from convexnn_solvers.native.factorise import cholesky_solve
 from convexnn_solvers.native.model import LossModel
@@ -25,13 +26,15 @@ class Faces:
     blocks : BlockList
     weights : ndarray of shape (m, d)
         The last proximal points of `blocks`; those that are zero stay zero.
+    clock : Clock, optional
+        `OutOfTimeError` is raised where it stops before the faces of large blocks are known.
     """
 
-    def __init__(self, blocks: BlockList, weights: FloatArray) -> None:
+    def __init__(self, blocks: BlockList, weights: FloatArray, clock: Clock | None = None) -> None:
         program = blocks.program
         self._used = np.flatnonzero(weights.any(axis=1))
         self._active = BlockList(program, blocks.slots[self._used])
-        counts, self._bases = program.design.derivative_factors(self._active.slots, weights[self._used], 0.0)
+        counts, self._bases = self._active.derivative_factors(weights[self._used], 0.0, clock or Clock())
         self._owners = np.repeat(np.arange(self._used.size), counts)
         signs, patterns = self._active.signs[self._owners], self._active.patterns[self._owners]
         self._outputs = signs[:, None] * program.design.block_outputs(patterns, self._bases)

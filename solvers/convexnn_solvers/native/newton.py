@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from convexnn_solvers._typing import BoolArray, FloatArray, IntArray
+from convexnn_solvers.clock import Clock
 from convexnn_solvers.native.blocks import BlockList
 from convexnn_solvers.native.factorise import cholesky_solve
 from convexnn_solvers.native.subproblem import Evaluation, Subproblem
@@ -26,7 +27,7 @@ _MANY_ENTRIES = 4096
 _CG_COST = 600.0
 
 
-def newton_direction(step: Subproblem, at: Evaluation) -> FloatArray:
+def newton_direction(step: Subproblem, at: Evaluation, clock: Clock | None = None) -> FloatArray:
     """Return the direction ``-(I + sigma S' A M A' S)^-1 gradient``, shape (n, K).
 
     Parameters
@@ -34,8 +35,10 @@ def newton_direction(step: Subproblem, at: Evaluation) -> FloatArray:
     step : Subproblem
     at : Evaluation
         The last evaluation of `step`.
+    clock : Clock, optional
+        `OutOfTimeError` is raised where it stops before the faces of large blocks are known.
     """
-    factors = _Factors.of(step, at)
+    factors = _Factors.of(step, at, clock or Clock())
     if _dense_cost(step, factors) > _CG_COST * at.gradient.shape[0] * factors.rows.shape[1] * (
         factors.n_blocks + 1
     ):
@@ -107,11 +110,11 @@ class _Factors:
     intercept_root: float
 
     @classmethod
-    def of(cls, step: Subproblem, at: Evaluation) -> "_Factors":
+    def of(cls, step: Subproblem, at: Evaluation, clock: Clock) -> "_Factors":
         program = step.blocks.program
         used = np.flatnonzero(at.weights.any(axis=1))
         active = BlockList(program, step.blocks.slots[used])
-        counts, rows = program.design.derivative_factors(active.slots, at.weights[used], step.shrinkage)
+        counts, rows = active.derivative_factors(at.weights[used], step.shrinkage, clock)
         owners = np.repeat(np.arange(used.size), counts)
         outputs = active.outputs[owners]
         if program.fit_intercept:

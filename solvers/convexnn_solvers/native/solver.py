@@ -20,7 +20,7 @@ from scipy.optimize import minimize_scalar
 from convexnn_solvers._typing import BoolArray, FloatArray, IntArray
 from convexnn_solvers.backends.base import Candidate
 from convexnn_solvers.dual import into_domain, prices, scaled_bound
-from convexnn_solvers.native.blocks import BlockList
+from convexnn_solvers.native.blocks import BlockList, OutOfTimeError
 from convexnn_solvers.native.finish import Faces
 from convexnn_solvers.native.model import LossModel
 from convexnn_solvers.native.newton import newton_direction
@@ -71,10 +71,6 @@ class _Point:
     objective: float
 
 
-class _OutOfTimeError(Exception):
-    """The time limit passed in the middle of a step."""
-
-
 class NativeSolver:
     """State of one solve; `run` does the work.
 
@@ -100,7 +96,7 @@ class NativeSolver:
         stopped, message = Status.CONVERGED, ""
         try:
             stopped = self._rounds()
-        except _OutOfTimeError:
+        except OutOfTimeError:
             stopped = Status.TIME_LIMIT
         except KeyboardInterrupt:
             stopped, message = Status.INTERRUPTED, "interrupted from the keyboard; "
@@ -236,7 +232,7 @@ class NativeSolver:
 
     def _finish(self, n_steps: int) -> None:
         """Take Newton steps on the faces of the last proximal points, unless they raise the objective."""
-        faces = Faces(self.blocks, self.point.weights)
+        faces = Faces(self.blocks, self.point.weights, self.options.clock)
         if faces.n_weights > max(_FEW_ON_FACES, _MOST_ON_FACES * self.point.outputs.size):
             return
         for _ in range(n_steps):
@@ -258,10 +254,10 @@ class NativeSolver:
                 break
             limit = self._limit()
             if limit is Status.TIME_LIMIT:
-                raise _OutOfTimeError
+                raise OutOfTimeError
             if limit is not None:
                 break
-            direction = newton_direction(step, at)
+            direction = newton_direction(step, at, self.options.clock)
             new = _line_search(step, at, direction)
             self.n_newton += 1
             decrement = -float((at.gradient * direction).sum())
