@@ -91,17 +91,16 @@ class Descent:
                 weights=neurons.weights + length * change,
                 intercept=neurons.intercept + length * shift,
             )
-            products, alive = (model.products, products_change), self._alive(moved)
-            falls = self._rounded(moved, *products, length, model.width) <= (
-                model.value + _SUFFICIENT * length * slope
-            )
+            value = self._rounded(moved, model.products, products_change, length, model.width)
+            falls, alive = value <= model.value + _SUFFICIENT * length * slope, self._alive(moved)
             if falls and not alive.all():
                 moved = moved.take(alive)
-                kept = (np.compress(alive, part, axis=1) for part in products)
-                # What the objective cannot do without must not end, least of all everything.
-                falls = (
-                    len(moved) > 0 and self._rounded(moved, *kept, length, model.width[alive]) <= model.value
+                products, step = (
+                    np.compress(alive, part, axis=1) for part in (model.products, products_change)
                 )
+                value = self._rounded(moved, products, step, length, model.width[alive])
+                # What the objective cannot do without must not end, least of all everything.
+                falls = len(moved) > 0 and value <= model.value
             if falls:
                 self._accept(moved)
                 return length
