@@ -17,7 +17,7 @@ def test_estimator_check(estimator, check):
 @pytest.mark.slow
 @parametrize_with_checks(
     [
-        ConvexMLPRegressor(tol=1e-2),
+        ConvexMLPRegressor(),
         ConvexMLPRegressor(patterns=10),
         ConvexMLPClassifier(),
         ConvexMLPRegressor(loss="huber", hidden_bias="free", patterns=10),

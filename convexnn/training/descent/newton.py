@@ -92,8 +92,8 @@ class Descent:
                 intercept=neurons.intercept + length * shift,
             )
             value = self._rounded(moved, model.products, products_change, length, model.width)
-            falls, alive = value <= model.value + _SUFFICIENT * length * slope, self._alive(moved)
-            if falls and not alive.all():
+            falls = value <= model.value + _SUFFICIENT * length * slope
+            if falls and not (alive := self._alive(moved)).all():
                 moved = moved.take(alive)
                 products, step = (
                     np.compress(alive, part, axis=1) for part in (model.products, products_change)
