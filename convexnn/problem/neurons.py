@@ -71,6 +71,14 @@ class Neurons:
             gates=None if self.gates is None else self.gates[which],
         )
 
+    def joined(self, others: Self) -> Self:
+        """Return the neurons and others without gates."""
+        return replace(
+            self,
+            weights=np.vstack([self.weights, others.weights]),
+            directions=np.vstack([self.directions, others.directions]),
+        )
+
     def with_weights(self, weights: FloatArray) -> Self:
         """Return neurons of other weights (m, d) that feed the same outputs."""
         return replace(self, weights=weights)

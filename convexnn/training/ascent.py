@@ -23,7 +23,7 @@ from convexnn_solvers.threads import in_parts
 __all__ = ["Candidates", "best_candidates"]
 
 # Widths within which kinks are rounded off, relative to the norms of row and direction.
-_FIRST_WIDTH, _SECOND_WIDTH, _LEAST_WIDTH, _NARROWING = 0.2, 0.1, 1e-5, 0.6
+_FIRST_WIDTH, _SECOND_WIDTH, _LEAST_WIDTH, _NARROWING = 0.2, 0.05, 1e-5, 0.6
 # All starts take a few steps, the best ones climb to the top.
 _FEW_STEPS, _ALL_STEPS = 4, 22
 _PROMISING = 0.5
@@ -82,7 +82,7 @@ def best_candidates(
     starts : ndarray of shape (B, d)
         Directions to start from, with either sign and for every output.
     near : Neurons
-        The network's own: more starts, each with its sign and output.
+        The network's own and others beside them: more starts, each with its sign and output.
     floor : float
     n_best : int
         At most so many are returned.
@@ -102,11 +102,11 @@ def best_candidates(
     outputs = (numbers // 2) % n_outputs
     climb = _Climb(objective, theta, Clock() if clock is None else clock)
     directions = climb.run(np.repeat(starts, 2 * n_outputs, axis=0), signs, outputs, _FIRST_WIDTH, _FEW_STEPS)
-    directions = np.vstack([directions, near.weights])
-    signs, outputs = np.append(signs, near.signs), np.append(outputs, near.outputs)
     prices = climb.prices(directions, signs, outputs)
     chosen = _distinct(objective, directions, signs, outputs, prices, _PROMISING * floor, 2 * n_best, _ALIKE)
-    directions, signs, outputs = directions[chosen], signs[chosen], outputs[chosen]
+    # Those near by are no reason to drop others: what the network lacks may lie close beside its own neurons.
+    directions = np.vstack([directions[chosen], near.weights])
+    signs, outputs = np.append(signs[chosen], near.signs), np.append(outputs[chosen], near.outputs)
     directions = climb.run(directions, signs, outputs, _SECOND_WIDTH, _ALL_STEPS)
     prices = climb.prices(directions, signs, outputs)
     chosen = _distinct(objective, directions, signs, outputs, prices, floor, n_best, _SAME)

@@ -31,6 +31,9 @@ __all__ = ["LocalSearch", "adapt"]
 _STARTS, _THOROUGH_STARTS = 40, 80
 # Starts on large data: at least so many, and as long as their products with all rows have so many entries.
 _FEWEST_STARTS, _START_ENTRIES = 4, 200_000_000
+# Starts beside each neuron of the network before such a claim, and how far away: with data 30 or 100 standard
+# deviations off the centre a neuron was missed at one seed of five that these find.
+_BESIDE, _DISTANCES = 4, (0.03, 0.3)
 # Candidates that may enter at once; more where the network has more than twice as many neurons.
 _CANDIDATES = 60
 # Relative gap beyond which prices are too wrong to be of use.
@@ -141,7 +144,7 @@ class LocalSearch:
         stuck = result.status is Status.INACCURATE
         tight = self._accuracy <= goal or result.relative_gap <= goal or stuck
         if tight and self.violation <= goal:
-            candidates = self._priced(generation, _THOROUGH_STARTS)
+            candidates = self._priced(generation, _THOROUGH_STARTS, beside=True)
             if self.violation <= goal:
                 return self._end(
                     result.status, f"No neuron found that would lower the objective; {result.message}"
@@ -176,10 +179,14 @@ class LocalSearch:
         n_starts = max(_FEWEST_STARTS, min(n_starts, _START_ENTRIES // entries))
         return self.objective.random_directions(n_starts, self._rng)
 
-    def _priced(self, generation: ColumnGeneration, n_starts: int) -> Candidates:
-        """Ascend from random starts and from the network's own neurons."""
+    def _priced(self, generation: ColumnGeneration, n_starts: int, *, beside: bool = False) -> Candidates:
+        """Ascend from random starts and from the network's own neurons, also from beside them."""
         result, program = generation.result, generation.restricted.program
         near = neurons_from_blocks(program, result.blocks, result.intercept)
+        if beside:
+            moved = near.take(self._rng.permutation(np.arange(_BESIDE * len(near)) % len(near))[:n_starts])
+            distances = np.resize(_DISTANCES, len(moved))
+            near = near.joined(self.objective.beside(moved, distances, self._rng))
         alpha = self.objective.alpha
         self.violation = np.inf  # until the search is done
         found = best_candidates(

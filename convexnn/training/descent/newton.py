@@ -80,7 +80,7 @@ class Descent:
         return 0.0
 
     def _search(self, model: DescentModel, change: FloatArray, shift: FloatArray) -> float:
-        """Halve the step until the rounded objective falls enough; 0 if it never does."""
+        """Halve the step until the rounded objective, without what ends, falls enough; 0 if it never does."""
         objective, neurons = self.objective, self._at
         slope = float((model.slopes * change).sum() + model.intercept_slope @ shift)
         products_change = objective.rows @ change.T
@@ -91,28 +91,18 @@ class Descent:
                 weights=neurons.weights + length * change,
                 intercept=neurons.intercept + length * shift,
             )
-            value = self._rounded(moved, model.products, products_change, length, model.width)
-            falls = value <= model.value + _SUFFICIENT * length * slope
-            if falls and not (alive := self._alive(moved)).all():
+            products, step, alive = model.products, products_change, self._alive(moved)
+            if not alive.all():
                 moved = moved.take(alive)
-                products, step = (
-                    np.compress(alive, part, axis=1) for part in (model.products, products_change)
-                )
-                value = self._rounded(moved, products, step, length, model.width[alive])
-                # What the objective cannot do without must not end, least of all everything.
-                falls = len(moved) > 0 and value <= model.value
-            if falls:
+                products, step = (np.compress(alive, part, axis=1) for part in (products, step))
+            outputs = objective.rounded_outputs(moved, products, step, length, model.width[alive])
+            value = objective.fit(outputs) + objective.penalty(moved)
+            # Where none is left the step was too long: descents would end there.
+            if len(moved) and value <= model.value + _SUFFICIENT * length * slope:
                 self._accept(moved)
                 return length
             length *= 0.5
         return 0.0
-
-    def _rounded(
-        self, moved: Neurons, products: FloatArray, change: FloatArray, length: float, width: FloatArray
-    ) -> float:
-        """Return the rounded objective where products with the rows are ``products + length * change``."""
-        outputs = self.objective.rounded_outputs(moved, products, change, length, width)
-        return self.objective.fit(outputs) + self.objective.penalty(moved)
 
     def _alive(self, moved: Neurons) -> BoolArray:
         """Which neurons neither went through zero nor vanished, (m,)."""

@@ -251,6 +251,13 @@ class Objective:
             drawn += answers[:, None] * (self._centre / float(self._centre @ self._centre))
         return drawn
 
+    def beside(self, neurons: Neurons, distances: FloatArray, rng: np.random.Generator) -> Neurons:
+        """Neurons moved by so much of their size, measured by their answers, in random directions."""
+        moves = self.random_directions(len(neurons), rng)
+        sizes = np.linalg.norm(self.standardised(neurons.weights), axis=1)
+        lengths = np.maximum(np.linalg.norm(self.standardised(moves), axis=1), _TINY)
+        return neurons.with_weights(neurons.weights + (distances * sizes / lengths)[:, None] * moves)
+
     @cached_property
     def row_norms(self) -> FloatArray:
         """Lengths of the rows, seen from the centre."""
