@@ -8,7 +8,6 @@ on their price from many starts, and their patterns join. The answer is never wo
 import numpy as np
 
 from convexnn._random import as_generator
-from convexnn._typing import FloatArray
 from convexnn.networks import Network
 from convexnn.problem import Problem
 from convexnn.programs import neurons_from_blocks
@@ -128,9 +127,8 @@ class LocalSearch:
         if objective.fit_intercept:
             # A subgradient of a loss with kinks need not be orthogonal to the intercept.
             theta -= objective.weight[:, None] * (theta.sum(axis=0) / objective.weight.sum())
-        found = best_candidates(
-            objective, theta, self._starts(_STARTS), empty, floor=0.0, n_best=1, clock=clock
-        )
+        starts = objective.random_directions(self._affordable(_STARTS), self._rng)
+        found = best_candidates(objective, theta, starts, empty, floor=0.0, n_best=1, clock=clock)
         self.largest_without_neurons = found.largest
         # Without regularisation there is no alpha that violations could be measured by.
         self._unit = objective.alpha or found.largest or 1.0
@@ -138,13 +136,13 @@ class LocalSearch:
     def step(self, generation: ColumnGeneration) -> Step:
         """Search all patterns for neurons whose price is above alpha, thoroughly before a claim of none."""
         result, values, goal = generation.result, generation.values, self._goal
-        candidates = self._priced(generation, _STARTS)
+        candidates = self._priced(generation)
         if generation.clock.expired:
             return self._end(Status.TIME_LIMIT, "The time limit was reached.")
         stuck = result.status is Status.INACCURATE
         tight = self._accuracy <= goal or result.relative_gap <= goal or stuck
         if tight and self.violation <= goal:
-            candidates = self._priced(generation, _THOROUGH_STARTS, beside=True)
+            candidates = self._priced(generation, thorough=True)
             if self.violation <= goal:
                 return self._end(
                     result.status, f"No neuron found that would lower the objective; {result.message}"
@@ -173,29 +171,30 @@ class LocalSearch:
     def _end(self, status: Status, message: str) -> Step:
         return Step(np.empty((0, self.objective.rows.shape[1])), self._accuracy, status, message)
 
-    def _starts(self, n_starts: int) -> FloatArray:
-        """Draw directions to start from, few of them for large data."""
-        entries = self.objective.rows.size * self.objective.targets.shape[1]
-        n_starts = max(_FEWEST_STARTS, min(n_starts, _START_ENTRIES // entries))
-        return self.objective.random_directions(n_starts, self._rng)
+    def _affordable(self, n_starts: int) -> int:
+        """Return how many starts of so many to take, few of them for large data."""
+        entries: int = self.objective.rows.size * self.objective.targets.shape[1]
+        return max(_FEWEST_STARTS, min(n_starts, _START_ENTRIES // entries))
 
-    def _priced(self, generation: ColumnGeneration, n_starts: int, *, beside: bool = False) -> Candidates:
-        """Ascend from random starts and from the network's own neurons, also from beside them."""
+    def _priced(self, generation: ColumnGeneration, *, thorough: bool = False) -> Candidates:
+        """Ascend from random starts and the network's own neurons, thoroughly also from beside these."""
         result, program = generation.result, generation.restricted.program
         near = neurons_from_blocks(program, result.blocks, result.intercept)
-        if beside:
-            moved = near.take(self._rng.permutation(np.arange(_BESIDE * len(near)) % len(near))[:n_starts])
-            distances = np.resize(_DISTANCES, len(moved))
-            near = near.joined(self.objective.beside(moved, distances, self._rng))
+        n_best = max(_CANDIDATES, len(near) // 2)
+        n_starts = self._affordable(_THOROUGH_STARTS if thorough else _STARTS)
+        if thorough:
+            own = self._rng.permutation(np.arange(_BESIDE * len(near)) % len(near))[:n_starts]
+            distances = np.resize(_DISTANCES, len(own))
+            near = near.joined(self.objective.beside(near.take(own), distances, self._rng))
         alpha = self.objective.alpha
         self.violation = np.inf  # until the search is done
         found = best_candidates(
             self.objective,
             result.dual_point,
-            self._starts(n_starts),
+            self.objective.random_directions(n_starts, self._rng),
             near,
             floor=alpha + 0.1 * self._tol * self._unit,
-            n_best=max(_CANDIDATES, len(near) // 2),
+            n_best=n_best,
             clock=generation.clock,
         )
         if generation.clock.expired:

@@ -2,12 +2,16 @@
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
-__all__ = ["Clock"]
+__all__ = ["Clock", "pieces"]
 
 # Seconds: what solvers that want a positive limit are told where none is left.
 _LEAST_SECONDS = 1e-9
+# Seconds that a piece of work between two looks at the clock shall take, and its growth from one item on.
+_PIECE_SECONDS, _GROWTH = 0.2, 4
+# Seconds by which an item may overrun the limit.
+_OVERRUN = 0.5
 
 
 class Clock:
@@ -97,3 +101,15 @@ class Clock:
     def lasting(self, seconds: float) -> "Clock":
         """Return a clock that stops with this one, but not before so many seconds are over."""
         return Clock(max(seconds, self.left), now=self._now) if self.limited else self
+
+
+def pieces(clock: Clock) -> Iterator[int]:
+    """Yield how many items to work on until the next call, until no time is left for another one."""
+    size, seconds = 1, 0.0
+    while not clock.expired and seconds <= clock.left + _OVERRUN:
+        began = clock.elapsed
+        yield size
+        seconds = (clock.elapsed - began) / size
+        largest = _GROWTH * size
+        affordable = min(_PIECE_SECONDS, clock.left) / seconds if seconds > 0 else largest
+        size = max(1, min(largest, int(affordable)))

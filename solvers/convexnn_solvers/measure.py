@@ -5,10 +5,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from convexnn_solvers._typing import FloatArray
-from convexnn_solvers.clock import Clock
+from convexnn_solvers.clock import Clock, pieces
 from convexnn_solvers.dual import dual_bound
 from convexnn_solvers.exceptions import BackendError
-from convexnn_solvers.prices import pieces
 from convexnn_solvers.program import ConvexProgram
 from convexnn_solvers.vertices import fewer_blocks
 

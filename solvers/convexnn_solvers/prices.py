@@ -1,34 +1,16 @@
 """Prices of blocks, all at once or, where time is limited, piece by piece."""
 
-from collections.abc import Iterator
-
 import numpy as np
 
 from convexnn_solvers._typing import FloatArray
-from convexnn_solvers.clock import Clock
+from convexnn_solvers.clock import Clock, pieces
 from convexnn_solvers.program import ConvexProgram
 
-__all__ = ["pieces", "prices", "support"]
+__all__ = ["prices", "support"]
 
 # Operations that take some tenths of a second, not worth looking at the clock: of products with the data, and
 # of projections.
 _QUICK_PRODUCTS, _QUICK_PROJECTIONS = 1e9, 2e8
-# Seconds that a piece of work between two looks at the clock shall take, and its growth from one item on.
-_PIECE_SECONDS, _GROWTH = 0.2, 4
-# Seconds by which an item may overrun the limit.
-_OVERRUN = 0.5
-
-
-def pieces(clock: Clock) -> Iterator[int]:
-    """Yield how many items to work on until the next call, until no time is left for another one."""
-    size, seconds = 1, 0.0
-    while not clock.expired and seconds <= clock.left + _OVERRUN:
-        began = clock.elapsed
-        yield size
-        seconds = (clock.elapsed - began) / size
-        largest = _GROWTH * size
-        affordable = min(_PIECE_SECONDS, clock.left) / seconds if seconds > 0 else largest
-        size = max(1, min(largest, int(affordable)))
 
 
 def prices(

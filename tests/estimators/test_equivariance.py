@@ -83,17 +83,21 @@ def test_the_objective_stays_in_many_problems(seed):
 
 
 @pytest.mark.parametrize(
-    ("hidden_bias", "offset"),
-    [("free", 0.0), ("free", 30.0), ("free", 1e3), ("penalized", 30.0), ("penalized", 100.0)],
+    ("hidden_bias", "offset", "seeds"),
+    [("free", 0.0, 1), ("free", 30.0, 1), ("free", 1e3, 1), ("penalized", 30.0, 3), ("penalized", 100.0, 3)],
 )
-def test_adaptive_patterns_see_off_centre_data(hidden_bias, offset):
-    """A free bias makes up for an offset; with a penalised one no list of all patterns is better."""
+def test_adaptive_patterns_see_off_centre_data(hidden_bias, offset, seeds):
+    """A free bias makes up for an offset; with a penalised one no list of all patterns is better.
+
+    There some neurons' hyperplanes are so much alike that one hides the other from a search.
+    """
     rng = np.random.default_rng(0)
     X = rng.normal(size=(60, 3)) + offset
     y = np.abs(X[:, 0] - offset) - X[:, 1]
-    model = ConvexMLPRegressor(hidden_bias=hidden_bias, random_state=0).fit(X, y)
     optimum = ConvexMLPRegressor(hidden_bias=hidden_bias, patterns="exact", tol=1e-5).fit(X, y)
     assert optimum.gap_scope_ == "global"
-    assert model.objective_ <= optimum.objective_ * (1 + 2e-4)
+    for seed in range(seeds):
+        model = ConvexMLPRegressor(hidden_bias=hidden_bias, random_state=seed).fit(X, y)
+        assert model.objective_ <= optimum.objective_ * (1 + 2e-4)
     if hidden_bias == "free":
         assert model.objective_ == pytest.approx(2.8080245, rel=1e-4)

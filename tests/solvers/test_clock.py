@@ -8,11 +8,12 @@ import pytest
 
 from convexnn_solvers import Clock, Status, measure_point, solve
 from convexnn_solvers import prices as prices_module
+from convexnn_solvers.clock import pieces
 from convexnn_solvers.conic import effort
 from convexnn_solvers.dual import dual_bound, dual_value
 from convexnn_solvers.measure import measure
 from convexnn_solvers.options import SolveOptions
-from convexnn_solvers.prices import pieces, prices
+from convexnn_solvers.prices import prices
 from program_cases import LAYERS, LOSSES, draw_case, random_point
 
 

@@ -224,6 +224,11 @@ def test_turned_rows_leave_random_directions_alone(hidden_bias: Literal["penaliz
         drawn = objective.random_directions(50, np.random.default_rng(1))
         answers.append(objective.rows @ drawn.T)
         distances.append(pdist(objective.standardised(drawn)))
+        lengths = np.linalg.norm(objective.standardised(drawn), axis=1)
+        neurons = Neurons.separate(drawn, np.ones(50), np.zeros(50, dtype=np.intp), np.zeros(1))
+        moved = objective.beside(neurons, np.full(50, 0.25), np.random.default_rng(2))
+        moves = np.linalg.norm(objective.standardised(moved.weights - drawn), axis=1)
+        np.testing.assert_allclose(moves, 0.25 * lengths, rtol=1e-7)
     np.testing.assert_allclose(*answers, rtol=1e-7, atol=1e-9)
     # What is orthogonal to all rows is gone, which no distance that means something can grow by.
     assert (distances[0] <= distances[1] * (1 + 1e-9)).all()

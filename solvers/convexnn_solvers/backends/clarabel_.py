@@ -1,7 +1,6 @@
 """Clarabel, an interior-point solver with quadratic cost, on the direct conic form."""
 
 import math
-from dataclasses import replace
 from typing import Any, ClassVar
 
 import numpy as np
@@ -10,7 +9,7 @@ from scipy import sparse
 from convexnn_solvers._typing import FloatArray
 from convexnn_solvers.backends.base import Backend, Candidate
 from convexnn_solvers.conic.assemble import assemble
-from convexnn_solvers.conic.effort import refused, setup_seconds, step_seconds
+from convexnn_solvers.conic.effort import reserving, setup_seconds, step_seconds
 from convexnn_solvers.conic.form import ConicForm, condition
 from convexnn_solvers.conic.model import QuadraticModel
 from convexnn_solvers.conic.newton import proximal_newton
@@ -67,10 +66,10 @@ def _solve(
 ) -> Candidate:
     import clarabel
 
-    step = step_seconds(program)
-    no_time = refused(program, options, start, setup_seconds(program) + step)
-    if no_time is not None:
-        return no_time
+    step, setup = step_seconds(program), setup_seconds(program)
+    reserved = reserving(program, options, start, blind=step, before=setup)
+    if isinstance(reserved, Candidate):
+        return reserved
     conic = assemble(program, model)
     form, scaling = condition(conic.form)
     solver = clarabel.DefaultSolver(
@@ -79,7 +78,7 @@ def _solve(
         form.matrix,
         form.rhs,
         _cones(clarabel, form),
-        _settings(clarabel, replace(options, reserve=options.reserve + step)),
+        _settings(clarabel, reserved),
     )
     solution = solver.solve()
     status = str(solution.status)

@@ -1,14 +1,14 @@
 """Any solver installed in CVXPY, through CVXPY's own modelling language."""
 
 import warnings
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import numpy as np
 
 from convexnn_solvers._typing import FloatArray
 from convexnn_solvers.backends.base import Backend, Candidate
-from convexnn_solvers.conic.effort import refused, setup_seconds, step_seconds
+from convexnn_solvers.conic.effort import reserving, setup_seconds, step_seconds
 from convexnn_solvers.conic.epigraphs import Rows
 from convexnn_solvers.exceptions import BackendError, UnsupportedProgramError
 from convexnn_solvers.options import SolveOptions
@@ -100,12 +100,12 @@ class Cvxpy(Backend):
     ) -> Candidate:
         """Solve; see `Backend.run`. The start is not used."""
         seconds = _MODELLING * setup_seconds(program) + step_seconds(program)
-        no_time = refused(program, options, start, seconds)
-        if no_time is not None:
-            return no_time
+        reserved = reserving(program, options, start, blind=seconds)
+        if isinstance(reserved, Candidate):
+            return reserved
         model = self.model(program)
         problem = model.problem
-        message = self._solve(problem, replace(options, reserve=options.reserve + seconds))
+        message = self._solve(problem, reserved)
         point = np.stack([variable.value for variable in model.blocks]).reshape(program.block_shape)
         offset = np.zeros(program.n_outputs) if model.intercept is None else model.intercept.value
         theta = None if model.link.dual_value is None else np.asarray(model.link.dual_value)

@@ -1,6 +1,5 @@
 """SCS, an operator-splitting solver, on the direct conic form."""
 
-from dataclasses import replace
 from typing import Any, ClassVar
 
 import numpy as np
@@ -9,7 +8,7 @@ from scipy import sparse
 from convexnn_solvers._typing import FloatArray
 from convexnn_solvers.backends.base import Backend, Candidate
 from convexnn_solvers.conic.assemble import assemble
-from convexnn_solvers.conic.effort import refused, setup_seconds
+from convexnn_solvers.conic.effort import reserving, setup_seconds
 from convexnn_solvers.conic.form import condition
 from convexnn_solvers.exceptions import BackendError, UnsupportedProgramError
 from convexnn_solvers.options import SolveOptions
@@ -37,11 +36,9 @@ class Scs(Backend):
         """Solve; see `Backend.run`. The start is not used."""
         import scs
 
-        seconds = _SETUP * setup_seconds(program)
-        no_time = refused(program, options, start, seconds)
-        if no_time is not None:
-            return no_time
-        options = replace(options, reserve=options.reserve + seconds)
+        reserved = reserving(program, options, start, blind=_SETUP * setup_seconds(program))
+        if isinstance(reserved, Candidate):
+            return reserved
         conic = assemble(program)
         form, scaling = condition(conic.form)
         data = {
@@ -56,7 +53,7 @@ class Scs(Backend):
             "q": [int(size) for size in form.second_order],
             "ep": form.n_exponential,
         }
-        settings = _settings(options)
+        settings = _settings(reserved)
         try:
             solution = scs.SCS(data, cone, verbose=options.verbose > 1, **settings).solve()
         except TypeError as error:

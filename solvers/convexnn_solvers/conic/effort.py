@@ -1,5 +1,7 @@
 """How long a cone solver is out of reach: its set-up and its single steps know no limit of time."""
 
+from dataclasses import replace
+
 import numpy as np
 
 from convexnn_solvers._typing import FloatArray
@@ -8,7 +10,7 @@ from convexnn_solvers.options import SolveOptions
 from convexnn_solvers.program import ConvexProgram
 from convexnn_solvers.result import Status
 
-__all__ = ["refused", "setup_seconds", "step_seconds"]
+__all__ = ["reserving", "setup_seconds", "step_seconds"]
 
 # Seconds for each stored entry of the constraints: ordering and first factorisation took Clarabel 0.8 to 2.9
 # millionths on 7e4 to 4e6 entries, on one core of a busy machine.
@@ -42,16 +44,21 @@ def step_seconds(program: ConvexProgram) -> float:
     return _PER_OPERATION * operations + _PER_READING * _n_entries(program)
 
 
-def refused(
+def reserving(
     program: ConvexProgram,
     options: SolveOptions,
     start: tuple[FloatArray, FloatArray] | None,
-    seconds: float,
-) -> Candidate | None:
-    """Return the start, at the limit of time, if less is left than the `seconds` of set-up and a step."""
+    *,
+    blind: float,
+    before: float = 0.0,
+) -> SolveOptions | Candidate:
+    """Return options for a solver that is called after so many seconds and does not see the clock for some.
+
+    If not even these are left it is the start, at the limit of time.
+    """
     left = options.time_limit
-    if left is None or seconds <= left:
-        return None
+    if left is None or before + blind <= left:
+        return replace(options, reserve=options.reserve + blind)
     blocks, intercept = start if start is not None else (program.zeros(), np.zeros(program.n_outputs))
-    message = f"no solver begun: its set-up would take about {seconds:.2g} s, {left:.2g} s are left"
+    message = f"no solver begun: its set-up would take about {before + blind:.2g} s, {left:.2g} s are left"
     return Candidate(blocks, intercept, None, Status.TIME_LIMIT, 0, message)

@@ -5,8 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from convexnn_solvers._typing import FloatArray, IntArray
-from convexnn_solvers.clock import Clock
-from convexnn_solvers.prices import pieces
+from convexnn_solvers.clock import Clock, pieces
 from convexnn_solvers.program import ConvexProgram
 
 __all__ = ["BlockList", "OutOfTimeError"]
