@@ -20,11 +20,11 @@ def pressed(monkeypatch):
     presses = []
     priced = local_search.LocalSearch._priced
 
-    def interrupted(self, generation, n_starts):
+    def interrupted(self, generation, **options):
         if not presses and generation.n_rounds == 2:
-            presses.append(n_starts)
+            presses.append(generation.n_rounds)
             raise KeyboardInterrupt
-        return priced(self, generation, n_starts)
+        return priced(self, generation, **options)
 
     monkeypatch.setattr(local_search.LocalSearch, "_priced", interrupted)
     return presses
