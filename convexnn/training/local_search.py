@@ -44,7 +44,14 @@ _MANY_CONSTRAINTS = 100_000
 _TINY = float(np.finfo(np.float64).tiny)
 
 
-def adapt(problem: Problem, options: TrainingOptions, clock: Clock, previous: Network | None = None) -> Fit:
+def adapt(
+    problem: Problem,
+    options: TrainingOptions,
+    clock: Clock,
+    previous: Network | None = None,
+    *,
+    thorough: bool = True,
+) -> Fit:
     """Train a network on patterns that are found on the way.
 
     The objective is never above that of the descent it starts from, nor above that of `previous` (with one
@@ -62,6 +69,8 @@ def adapt(problem: Problem, options: TrainingOptions, clock: Clock, previous: Ne
         For everything.
     previous : TwoLayerNetwork or ConvNetwork, optional
         Of the same kind, for the same inputs and outputs.
+    thorough : bool
+        Whether a last search from more starts comes before the end; to be spared where a proof follows.
 
     Returns
     -------
@@ -81,7 +90,7 @@ def adapt(problem: Problem, options: TrainingOptions, clock: Clock, previous: Ne
             "whose gates are fixed; choose patterns='exact' or a number of patterns."
         )
     rng, objective, status = as_generator(options.random_state), Objective.of(problem), Status.CONVERGED
-    search = LocalSearch(objective, options.tol, rng)
+    search = LocalSearch(objective, options.tol, rng, thorough=thorough)
     known = [objective.empty()] if previous is None else [objective.empty(), problem.neurons(previous)]
     descent: Descent | None = None
     with single_blas_thread():
@@ -108,13 +117,17 @@ class LocalSearch:
         Wanted relative gap and largest violation.
     rng : Generator
         Of the starts.
+    thorough : bool
+        Whether to search from more starts before it is claimed that no neuron is missing.
     """
 
     complete = False
     most_constraints = float(_MANY_CONSTRAINTS)
 
-    def __init__(self, objective: Objective, tol: float, rng: np.random.Generator) -> None:
-        self.objective, self.violation = objective, np.inf
+    def __init__(
+        self, objective: Objective, tol: float, rng: np.random.Generator, *, thorough: bool = True
+    ) -> None:
+        self.objective, self.violation, self._thorough = objective, np.inf, thorough
         self._tol, self._goal, self._rng = tol, 0.5 * tol, rng
         self.first_accuracy = self._accuracy = max(self._goal, _LOOSEST_GAP)
         self.largest_without_neurons, self._unit = 0.0, objective.alpha or 1.0
@@ -142,7 +155,7 @@ class LocalSearch:
         stuck = result.status is Status.INACCURATE
         tight = self._accuracy <= goal or result.relative_gap <= goal or stuck
         if tight and self.violation <= goal:
-            candidates = self._priced(generation, thorough=True)
+            candidates = self._priced(generation, thorough=True) if self._thorough else candidates
             if self.violation <= goal:
                 return self._end(
                     result.status, f"No neuron found that would lower the objective; {result.message}"

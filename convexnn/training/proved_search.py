@@ -77,7 +77,7 @@ def prove(problem: Problem, options: TrainingOptions, clock: Clock, previous: Ne
     """
     rounds = clock.share(_ROUNDS_SHARE)
     first = replace(options, tol=max(options.tol, _ADAPTED_TOL), random_state=0).quieter
-    adapted = adapt(problem, first, clock.share(_ADAPTING_SHARE), previous)
+    adapted = adapt(problem, first, clock.share(_ADAPTING_SHARE), previous, thorough=False)
     search = ProvedSearch(Objective.of(problem), options.tol, clock)
     generation = ColumnGeneration(problem, options, search, rounds)
     generation.n_iter = adapted.result.n_iter
