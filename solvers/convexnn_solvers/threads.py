@@ -27,9 +27,9 @@ _MOST_PARTS = 8
 
 
 def _number_of_parts(n_items: int, operations: float) -> int:
-    """Return a power of two that doubles as the work quadruples: each part costs a fixed overhead."""
-    worth = int(2 * operations / _WORTH_A_THREAD)
-    return max(1, min(_MOST_PARTS, n_items, 1 << ((max(worth, 1).bit_length() - 1) // 2)))
+    """Return a power of two that doubles as the work grows eightfold: products of small parts are slow."""
+    worth = int(4 * operations / _WORTH_A_THREAD)
+    return max(1, min(_MOST_PARTS, n_items, 1 << ((max(worth, 1).bit_length() - 1) // 3)))
 
 
 def _slices(n_items: int, n_parts: int) -> list[slice]:
