@@ -22,7 +22,8 @@ from convexnn_solvers.threads import in_parts
 
 __all__ = ["Candidates", "best_candidates"]
 
-# Widths within which kinks are rounded off, relative to the norms of row and direction.
+# Widths within which kinks are rounded off, relative to the norms of row and direction. With a second width
+# of .05 four of five starts at .03 from a neuron reached the maximum beside it, with .1 one of seven.
 _FIRST_WIDTH, _SECOND_WIDTH, _LEAST_WIDTH, _NARROWING = 0.2, 0.05, 1e-5, 0.6
 # All starts take a few steps, the best ones climb to the top.
 _FEW_STEPS, _ALL_STEPS = 4, 22

@@ -154,12 +154,12 @@ class LocalSearch:
             return self._end(Status.TIME_LIMIT, "The time limit was reached.")
         stuck = result.status is Status.INACCURATE
         tight = self._accuracy <= goal or result.relative_gap <= goal or stuck
+        if tight and self._thorough and self.violation <= goal:
+            candidates = self._priced(generation, thorough=True)
         if tight and self.violation <= goal:
-            candidates = self._priced(generation, thorough=True) if self._thorough else candidates
-            if self.violation <= goal:
-                return self._end(
-                    result.status, f"No neuron found that would lower the objective; {result.message}"
-                )
+            return self._end(
+                result.status, f"No neuron found that would lower the objective; {result.message}"
+            )
         slow = len(values) > _SLOW_ROUNDS and _fall(values, _SLOW_ROUNDS) < _SLOW_GAIN * self._tol
         if tight and slow:
             return self._stalled(result)

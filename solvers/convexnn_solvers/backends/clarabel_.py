@@ -66,8 +66,7 @@ def _solve(
 ) -> Candidate:
     import clarabel
 
-    step, setup = step_seconds(program), setup_seconds(program)
-    reserved = reserving(program, options, start, blind=step, before=setup)
+    reserved = reserving(program, options, start, blind=step_seconds(program), before=setup_seconds(program))
     if isinstance(reserved, Candidate):
         return reserved
     conic = assemble(program, model)
