@@ -13,4 +13,5 @@ IndexArray: TypeAlias = NDArray[np.int32]
 FloatMatrix: TypeAlias = NDArray[np.floating[Any]]
 
 HiddenBias: TypeAlias = Literal["penalized", "free", "none"]
+MultiOutput: TypeAlias = Literal["shared", "separate"]
 RandomState: TypeAlias = int | np.random.RandomState | np.random.Generator | None

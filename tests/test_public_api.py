@@ -52,6 +52,7 @@ REGRESSOR = {
     "loss": "squared_error",
     "activation": "relu",
     "patterns": "auto",
+    "multi_output": "shared",
     "hidden_bias": "penalized",
     "fit_intercept": True,
     "solver": "auto",

@@ -30,6 +30,7 @@ from convexnn.pricing.bounds import SupportBounds
 from convexnn.pricing.branch_and_bound import cone_operations
 from convexnn.pricing.enumeration import cells_at_most
 from convexnn.pricing.grouped import gain_bounds
+from convexnn.pricing.vector_gain import vector_bounds
 from convexnn.problem import Problem
 from convexnn_solvers.clock import Clock
 
@@ -45,6 +46,8 @@ _AUTO_OPERATIONS, _OPERATIONS_A_SECOND = 8e9, 1.4e8
 _MOST_CELLS, _FEW_CONES, _CELLS_A_SECOND = 1_000_000, 10_000, 3e5
 # Shares of the time that is left, of the closed form and of searches: others may still follow.
 _FIRST_SHARE, _SEARCHING_SHARE = 0.3, 0.7
+# Of the time that is left what bounding several outputs one by one may take before all of them together.
+_SEPARATE_SHARE = 0.3
 # Of a search's share and work where its bound is of no use: it may find the neuron of the largest gain.
 _USELESS_SHARE = 0.1
 # Rank up to which "auto" tries branch and bound: beyond it hundreds of samples took more than minutes.
@@ -92,7 +95,7 @@ class Price:
     upper : float
         Certainly not below ``H(theta)``.
     lower : float
-        The largest gain that was found for one output.
+        The largest gain that was found, of all outputs together or of one of them.
     neurons : ndarray of shape (m, d)
         Weights of neurons with large gains, in the coordinates of ``X~``.
     method : str
@@ -161,6 +164,47 @@ class Pricing:
             bounds, name = self._price(theta[:, 0], threshold, hopeless, clock, _AUTO_OPERATIONS)
             neurons = bounds.weights[None]
             return Price(bounds.upper, bounds.lower, neurons, name, bounds.complete)
+        each = self._output_by_output(theta, threshold, hopeless, clock.share(_SEPARATE_SHARE))
+        if (
+            each.upper <= threshold
+            or each.lower > hopeless
+            or self.method not in ("auto", "branch_and_bound")
+        ):
+            return each
+        return self._together(theta, threshold, clock, each)
+
+    def _together(self, theta: FloatArray, threshold: float, clock: Clock, each: Price) -> Price:
+        """Bound the gain of all outputs together by branch and bound, if its first pass can be afforded."""
+        phi, free = self.problem.kind.activation, not self.layer.penalized.all()
+        if phi.on == phi.off or not self._affords_branching(len(self.rows), _AUTO_OPERATIONS, clock):
+            return each
+        t = np.zeros((len(self.rows), theta.shape[1]))
+        np.add.at(t, self._index, np.repeat(theta, self.layer.positions, axis=0))
+        sizes = np.abs(t).T @ np.linalg.norm(self.rows, axis=1)
+        error = 4 * (len(theta) + 8) * _EPS * (abs(phi.on) + abs(phi.off)) * float(np.linalg.norm(sizes))
+        linear = phi.off * (t.T @ self.rows)
+        if free:
+            linear[:, -1] = 0.0
+        most = math.inf
+        if self.method == "auto":
+            most = _AUTO_OPERATIONS / cone_operations(len(self.rows), self.rank + theta.shape[1])
+        bounds = vector_bounds(
+            self.rows,
+            (phi.on - phi.off) * t,
+            linear=linear,
+            penalized=self.layer.penalized,
+            threshold=threshold,
+            time_limit=clock.share(_SEARCHING_SHARE).time_limit,
+            max_nodes=most,
+        )
+        if bounds.upper + error >= each.upper:
+            return replace(each, lower=max(each.lower, bounds.lower))
+        neurons = np.vstack([bounds.weights[None], each.neurons])
+        return Price(bounds.upper + error, bounds.lower, neurons, "branch and bound", bounds.complete)
+
+    def _output_by_output(self, theta: FloatArray, threshold: float, hopeless: float, clock: Clock) -> Price:
+        """Bound the gain of several outputs by those of one output, or of directions in a plane of them."""
+        K = theta.shape[1]
         vectors = self._vectors(K)
         columns, slack, level = theta, np.zeros(K), 0.0
         if vectors is not None:

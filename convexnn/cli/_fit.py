@@ -98,6 +98,12 @@ def add_model_options(group: Any) -> None:
         help="activation patterns: all of them, or so many sampled ones (default: auto)",
     )
     group.add_argument(
+        "--multi-output",
+        choices=["shared", "separate"],
+        default="shared",
+        help="whether a neuron feeds all outputs, as of several classes, or one each (default: shared)",
+    )
+    group.add_argument(
         "--hidden-bias",
         choices=["penalized", "free", "none"],
         default="penalized",
@@ -222,6 +228,7 @@ def _estimator(task: str, options: argparse.Namespace) -> Estimator:
         loss=options.loss or default,
         activation=options.activation,
         patterns=options.patterns,
+        multi_output=options.multi_output,
         hidden_bias=options.hidden_bias,
         fit_intercept=not options.no_intercept,
         solver=options.solver,

@@ -110,6 +110,7 @@ def _estimator(task: str, options: argparse.Namespace) -> Estimator:
         loss=options.loss or default,
         activation=options.activation,
         patterns=options.patterns,
+        multi_output=options.multi_output,
         hidden_bias=options.hidden_bias,
         fit_intercept=not options.no_intercept,
         cv=options.cv,

@@ -13,12 +13,12 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 
 from convexnn._interruption import runs_among_others
 from convexnn._parameters import checked_nonnegative
-from convexnn._typing import FloatArray, HiddenBias, RandomState
+from convexnn._typing import FloatArray, HiddenBias, MultiOutput, RandomState
 from convexnn.activations import Activation, get_activation
 from convexnn.losses import Loss
 from convexnn.networks import Network
 from convexnn.patterns import PatternSet
-from convexnn.problem import NetworkKind, Problem, TrainingData, check_bias, check_sample_weight
+from convexnn.problem import NetworkKind, Problem, TrainingData, check_sample_weight
 from convexnn.programs.pattern_choice import check_patterns_option
 from convexnn.training import Fit, TrainingOptions, train
 from convexnn_solvers import SolveResult, Status
@@ -39,6 +39,7 @@ class BaseNetworkEstimator(BaseEstimator, ABC):
     loss: str | Loss
     activation: str | Activation
     patterns: str | int | PatternSet
+    multi_output: MultiOutput
     hidden_bias: HiddenBias
     fit_intercept: bool
     solver: str
@@ -76,7 +77,12 @@ class BaseNetworkEstimator(BaseEstimator, ABC):
         return y, weight
 
     def _kind(self) -> NetworkKind:
-        return NetworkKind(get_activation(self.activation), self.hidden_bias, self.fit_intercept)
+        return NetworkKind(
+            get_activation(self.activation),
+            self.hidden_bias,
+            self.fit_intercept,
+            multi_output=self.multi_output,
+        )
 
     def _options(self) -> TrainingOptions:
         return TrainingOptions(
@@ -96,8 +102,7 @@ class BaseNetworkEstimator(BaseEstimator, ABC):
                 f"{type(self).__name__} needs a {self.task} loss. "
                 f"Got loss={loss.name!r}, made for {loss.task}."
             )
-        kind = self._kind()
-        check_bias(kind.hidden_bias, kind.fit_intercept, kind.activation)
+        self._kind().check()
         check_patterns_option(self.patterns)
 
     def _set_fitted(self, fit: Fit) -> None:
@@ -132,6 +137,7 @@ class BaseConvexMLP(BaseNetworkEstimator):
         loss: str | Loss = "squared_error",
         activation: str | Activation = "relu",
         patterns: str | int | PatternSet = "auto",
+        multi_output: MultiOutput = "shared",
         hidden_bias: HiddenBias = "penalized",
         fit_intercept: bool = True,
         solver: str = "auto",
@@ -147,6 +153,7 @@ class BaseConvexMLP(BaseNetworkEstimator):
         self.loss = loss
         self.activation = activation
         self.patterns = patterns
+        self.multi_output = multi_output
         self.hidden_bias = hidden_bias
         self.fit_intercept = fit_intercept
         self.solver = solver

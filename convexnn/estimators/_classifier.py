@@ -9,7 +9,7 @@ from sklearn.utils.class_weight import compute_sample_weight
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import validate_data
 
-from convexnn._typing import FloatArray, HiddenBias, RandomState
+from convexnn._typing import FloatArray, HiddenBias, MultiOutput, RandomState
 from convexnn.activations import Activation
 from convexnn.estimators._base import BaseConvexMLP, BaseNetworkEstimator
 from convexnn.labels import (
@@ -140,8 +140,8 @@ class ConvexMLPClassifier(NetworkClassifier, BaseConvexMLP):
     loss : {"log_loss", "hinge", "squared_hinge"} or Loss, default="log_loss"
         ``log(1 + exp(-y f))`` and, for more than two classes, softmax cross-entropy; ``max(0, 1 - y f)``
         and its square, one class against the rest for more than two classes.
-    activation, patterns, hidden_bias, fit_intercept, solver, tol, max_iter, time_limit, warm_start, \
-random_state, n_jobs, verbose
+    activation, patterns, multi_output, hidden_bias, fit_intercept, solver, tol, max_iter, time_limit, \
+warm_start, random_state, n_jobs, verbose
         As in `ConvexMLPRegressor`.
     class_weight : dict, "balanced" or None, default=None
         Weights of the classes, which multiply the sample weights.
@@ -175,6 +175,7 @@ violation_, patterns_, result_, n_iter_, n_features_in_, feature_names_in_
         loss: str | Loss = "log_loss",
         activation: str | Activation = "relu",
         patterns: str | int | PatternSet = "auto",
+        multi_output: MultiOutput = "shared",
         hidden_bias: HiddenBias = "penalized",
         fit_intercept: bool = True,
         solver: str = "auto",
@@ -192,6 +193,7 @@ violation_, patterns_, result_, n_iter_, n_features_in_, feature_names_in_
             loss=loss,
             activation=activation,
             patterns=patterns,
+            multi_output=multi_output,
             hidden_bias=hidden_bias,
             fit_intercept=fit_intercept,
             solver=solver,

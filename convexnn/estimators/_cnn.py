@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from convexnn._typing import FloatArray, HiddenBias, RandomState
+from convexnn._typing import FloatArray, HiddenBias, MultiOutput, RandomState
 from convexnn.activations import LINEAR, Activation, get_activation
 from convexnn.estimators._base import BaseConvexMLP
 from convexnn.losses import Loss
@@ -38,6 +38,7 @@ class BaseConvexCNN(BaseConvexMLP):
         loss: str | Loss = "squared_error",
         activation: str | Activation = "relu",
         patterns: str | int | PatternSet = "auto",
+        multi_output: MultiOutput = "shared",
         hidden_bias: HiddenBias = "penalized",
         fit_intercept: bool = True,
         solver: str = "auto",
@@ -54,6 +55,7 @@ class BaseConvexCNN(BaseConvexMLP):
             loss=loss,
             activation=activation,
             patterns=patterns,
+            multi_output=multi_output,
             hidden_bias=hidden_bias,
             fit_intercept=fit_intercept,
             solver=solver,
@@ -88,7 +90,12 @@ class BaseConvexCNN(BaseConvexMLP):
 
     def _kind(self) -> NetworkKind:
         return NetworkKind(
-            self._activation(), self.hidden_bias, self.fit_intercept, self._geometry(), self._pooling()
+            self._activation(),
+            self.hidden_bias,
+            self.fit_intercept,
+            self._geometry(),
+            self._pooling(),
+            self.multi_output,
         )
 
     def _flat(self, X: Any, image_shape: tuple[int, ...] | None) -> tuple[Any, tuple[int, ...] | None]:

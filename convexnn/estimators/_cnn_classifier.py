@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from sklearn.utils.validation import validate_data
 
-from convexnn._typing import FloatArray, HiddenBias, RandomState
+from convexnn._typing import FloatArray, HiddenBias, MultiOutput, RandomState
 from convexnn.activations import Activation
 from convexnn.estimators._classifier import NetworkClassifier
 from convexnn.estimators._cnn import BaseConvexCNN
@@ -28,8 +28,8 @@ class ConvexCNNClassifier(NetworkClassifier, BaseConvexCNN):
 
     Parameters
     ----------
-    alpha, image_shape, kernel_size, stride, padding, pooling, activation, patterns, hidden_bias, \
-fit_intercept, solver, tol, max_iter, time_limit, warm_start, random_state, n_jobs, verbose
+    alpha, image_shape, kernel_size, stride, padding, pooling, activation, patterns, multi_output, \
+hidden_bias, fit_intercept, solver, tol, max_iter, time_limit, warm_start, random_state, n_jobs, verbose
         As in `ConvexCNNRegressor`.
     loss : {"log_loss", "hinge", "squared_hinge"} or Loss, default="log_loss"
         See `ConvexMLPClassifier`.
@@ -72,6 +72,7 @@ dual_gap_, gap_scope_, violation_, patterns_, result_, n_iter_, n_features_in_, 
         loss: str | Loss = "log_loss",
         activation: str | Activation = "relu",
         patterns: str | int | PatternSet = "auto",
+        multi_output: MultiOutput = "shared",
         hidden_bias: HiddenBias = "penalized",
         fit_intercept: bool = True,
         solver: str = "auto",
@@ -94,6 +95,7 @@ dual_gap_, gap_scope_, violation_, patterns_, result_, n_iter_, n_features_in_, 
             loss=loss,
             activation=activation,
             patterns=patterns,
+            multi_output=multi_output,
             hidden_bias=hidden_bias,
             fit_intercept=fit_intercept,
             solver=solver,

@@ -52,6 +52,9 @@ class ConvexCNNRegressor(NetworkRegressor, BaseConvexCNN):
         Activation patterns of the stacked patches, see `ConvexMLPRegressor`. They live in the dimension of
         the filters, which is small, so that ``"exact"`` is within reach for small kernels. It does not
         matter for "weighted" pooling, whose filters are always found by search.
+    multi_output : {"shared", "separate"}, default="shared"
+        As in `ConvexMLPRegressor`; with ``pooling="weighted"`` and activations that are not linear neurons
+        feed one output each in any case.
     hidden_bias : {"penalized", "free", "none"}, default="penalized"
         See `ConvexMLPRegressor`; "free" is not for "max" and "weighted" pooling of non-linear filters.
     fit_intercept, solver, tol, max_iter, time_limit, warm_start, random_state, n_jobs, verbose

@@ -13,7 +13,7 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils.parallel import Parallel, delayed
 
 from convexnn._random import as_seed
-from convexnn._typing import FloatArray, HiddenBias, IntArray, RandomState
+from convexnn._typing import FloatArray, HiddenBias, IntArray, MultiOutput, RandomState
 from convexnn.activations import Activation
 from convexnn.estimators._base import BaseNetworkEstimator
 from convexnn.exceptions import PatternCountWarning
@@ -56,6 +56,7 @@ class BaseConvexMLPCV(BaseNetworkEstimator):
         loss: str | Loss = "squared_error",
         activation: str | Activation = "relu",
         patterns: str | int | PatternSet = "auto",
+        multi_output: MultiOutput = "shared",
         hidden_bias: HiddenBias = "penalized",
         fit_intercept: bool = True,
         cv: Any = None,
@@ -73,6 +74,7 @@ class BaseConvexMLPCV(BaseNetworkEstimator):
         self.loss = loss
         self.activation = activation
         self.patterns = patterns
+        self.multi_output = multi_output
         self.hidden_bias = hidden_bias
         self.fit_intercept = fit_intercept
         self.cv = cv

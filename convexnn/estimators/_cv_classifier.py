@@ -4,7 +4,7 @@ from typing import Any
 
 from numpy.typing import ArrayLike
 
-from convexnn._typing import HiddenBias, RandomState
+from convexnn._typing import HiddenBias, MultiOutput, RandomState
 from convexnn.activations import Activation
 from convexnn.estimators._classifier import NetworkClassifier
 from convexnn.estimators._cv import BaseConvexMLPCV, Scorer
@@ -24,8 +24,8 @@ class ConvexMLPClassifierCV(NetworkClassifier, BaseConvexMLPCV):
     ----------
     loss : {"log_loss", "hinge", "squared_hinge"} or Loss, default="log_loss"
         As in `ConvexMLPClassifier`.
-    alphas, eps, activation, patterns, hidden_bias, fit_intercept, cv, scoring, solver, tol, max_iter, \
-time_limit, random_state, n_jobs, verbose
+    alphas, eps, activation, patterns, multi_output, hidden_bias, fit_intercept, cv, scoring, solver, tol, \
+max_iter, time_limit, random_state, n_jobs, verbose
         As in `ConvexMLPRegressorCV`; folds are stratified by default.
     class_weight : dict, "balanced" or None, default=None
         Weights of the classes in training, which multiply the sample weights; "balanced" ones are those of
@@ -66,6 +66,7 @@ feature_names_in_
         loss: str | Loss = "log_loss",
         activation: str | Activation = "relu",
         patterns: str | int | PatternSet = "auto",
+        multi_output: MultiOutput = "shared",
         hidden_bias: HiddenBias = "penalized",
         fit_intercept: bool = True,
         cv: Any = None,
@@ -85,6 +86,7 @@ feature_names_in_
             loss=loss,
             activation=activation,
             patterns=patterns,
+            multi_output=multi_output,
             hidden_bias=hidden_bias,
             fit_intercept=fit_intercept,
             cv=cv,

@@ -60,18 +60,20 @@ class ConvexMLPRegressor(NetworkRegressor, BaseConvexMLP):
 
     Minimises, with **sums, not means**::
 
-        F = sum_i s_i loss(f(x_i), y_i) + (alpha / 2) * sum_j (|u_j|^2 + a_j^2)
-        f(x) = sum_j a_j phi(u_j . x~) + c,    x~ = (x, 1) with hidden biases
+        F = sum_i s_i loss(f(x_i), y_i) + (alpha / 2) * sum_j (|u_j|^2 + |a_j|^2)
+        f(x) = sum_j phi(u_j . x~) a_j + c,    x~ = (x, 1) with hidden biases
 
-    through the equivalent convex program over activation patterns. The number of neurons is an outcome.
+    through the equivalent convex program over activation patterns. With several targets the ``a_j`` and ``c``
+    are vectors. The number of neurons is an outcome.
 
     Parameters
     ----------
     alpha : float, default=1.0
         Regularisation strength, ``>= 0``; the ``beta`` of the papers. With ``hidden_bias="free"``, an
         intercept and unit weights, ``F`` is ``n_samples`` times the loss of scikit-learn's ``MLPRegressor``
-        with the same ``alpha``. ``alpha=0`` is legal for the regression losses; the gap then holds up to
-        rounding.
+        with the same ``alpha``, for one target; of K targets that loss is a mean, and ``F`` is
+        ``K n_samples`` times the one with ``alpha / K``. ``alpha=0`` is legal for the regression losses; the
+        gap then holds up to rounding.
     loss : {"squared_error", "huber", "absolute_error"} or Loss, default="squared_error"
         ``1/2 (f-y)^2``; Huber's loss with ``delta=1``, or ``Huber(delta)``; ``|f-y|``.
     activation : {"relu", "leaky_relu", "absolute_value", "gated_relu"} or Activation, default="relu"
@@ -85,6 +87,9 @@ class ConvexMLPRegressor(NetworkRegressor, BaseConvexMLP):
         patterns instead. An int: so many distinct ones, sampled by Gaussian gates. A PatternSet: those, of
         the training data as the hidden layer sees it (a column of ones appended unless
         ``hidden_bias="none"``).
+    multi_output : {"shared", "separate"}, default="shared"
+        With several outputs whether a neuron feeds all of them, as in ``MLPRegressor`` and PyTorch, or one
+        each, which is another objective and never a lower one.
     hidden_bias : {"penalized", "free", "none"}, default="penalized"
         Whether hidden units have a bias and whether its square counts in ``F``; "free" needs `fit_intercept`.
     fit_intercept : bool, default=True
@@ -125,8 +130,8 @@ class ConvexMLPRegressor(NetworkRegressor, BaseConvexMLP):
         ``objective_ - dual_objective_``, at least 0.
     gap_scope_ : {"patterns", "global"}
         What the bound bounds. "global": every network of any width. "patterns": the networks whose neurons
-        have patterns of `patterns_` (and, with several outputs, feed one output each). `convexnn.certify`
-        gives a global bound for any network.
+        have patterns of `patterns_` and, with several outputs, feed these in directions of the last program.
+        `convexnn.certify` gives a global bound for any network.
     violation_ : float
         How far the best neuron outside the network is from paying: its price, the rate at which it would
         lower the loss, relative to ``alpha``, less 1, and at least 0. The largest found over all patterns:

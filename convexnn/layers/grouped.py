@@ -34,8 +34,9 @@ class GroupedLayer(HiddenLayer):
         seed: int = 0,
         time_limit: float | None = None,
     ) -> tuple[FloatArray, FloatArray]:
-        """Ascend ``|theta . layer(u)| / |u|`` from many starts; see `HiddenLayer.maxima`."""
-        weights, values = ascend(self.grouped(theta[:, None]), near.T, n_starts, seed, time_limit)
+        """Ascend ``|theta' layer(u)| / |u|``, theta (n,) or (n, q), from many starts; see `HiddenLayer`."""
+        gain = self.grouped(theta.reshape(len(theta), -1))
+        weights, values = ascend(gain, near.T, n_starts, seed, time_limit)
         return weights.T, values
 
     def bounds(

@@ -1,5 +1,6 @@
 """Layers that sum over the rows of a sample: dense ones, and convolutional ones with average pooling."""
 
+import math
 from dataclasses import dataclass
 from functools import cached_property
 from typing import ClassVar
@@ -15,6 +16,7 @@ from convexnn.pricing.bounds import SupportBounds
 from convexnn.pricing.branch_and_bound import support_bounds
 from convexnn.pricing.local_ascent import local_maxima
 from convexnn.pricing.relaxations import semidefinite
+from convexnn.pricing.vector_gain import vector_bounds
 
 __all__ = ["HiddenLayer"]
 
@@ -153,6 +155,16 @@ class HiddenLayer:
         linear = np.where(self.penalized, phi.off * (pulls @ self.rows), 0.0)
         return (phi.on - phi.off) * pulls, linear
 
+    def vector_gain(self, theta: FloatArray) -> tuple[FloatArray, FloatArray]:
+        """Return t (n K, q) and G0 (q, d) with ``theta' layer(u) = G0 u + sum_r t_r max(x_r . u, 0)``.
+
+        The sums of theta (n, q) are taken as zero where the bias has no norm.
+        """
+        phi = self.activation
+        pulls = np.repeat(theta, self.positions, axis=0)
+        linear = np.where(self.penalized, phi.off * (pulls.T @ self.rows), 0.0)
+        return (phi.on - phi.off) * pulls, linear
+
     def maxima(
         self,
         theta: FloatArray,
@@ -200,7 +212,22 @@ class HiddenLayer:
         stop_above: float = np.inf,
         time_limit: float | None = None,
     ) -> SupportBounds:
-        """Bound ``max |theta . layer(u)| / |u|`` over all u; see `branch_and_bound.support_bounds`."""
+        """Bound ``max |theta' layer(u)| / |u|`` over all u, theta (n,) or, for all outputs together, (n, q).
+
+        See `branch_and_bound.support_bounds` and `vector_gain.vector_bounds`.
+        """
+        if theta.ndim == 2:
+            values, slopes = self.vector_gain(theta)
+            return vector_bounds(
+                self.rows,
+                values,
+                linear=slopes,
+                penalized=self.penalized,
+                threshold=threshold,
+                tol=tol,
+                stop_above=stop_above,
+                time_limit=time_limit,
+            )
         t, linear = self.gain(theta)
         return support_bounds(
             self.rows,
@@ -214,7 +241,11 @@ class HiddenLayer:
         )
 
     def relaxed(self, theta: FloatArray, time_limit: float | None) -> float:
-        """Upper bound of the same by semidefinite relaxation."""
+        """Upper bound of the same by semidefinite relaxation, output after output."""
+        if theta.ndim == 2:
+            share = None if time_limit is None else time_limit / theta.shape[1]
+            bounds = [self.relaxed(np.ascontiguousarray(column), share) for column in theta.T]
+            return math.hypot(*bounds) * (1 + 8 * len(bounds) * float(np.finfo(np.float64).eps))
         t, linear = self.gain(theta)
         return semidefinite(
             self.rows, t, linear=linear, penalized=self.penalized, time_limit=time_limit

@@ -7,6 +7,7 @@ import numpy as np
 
 from convexnn._typing import BoolArray, FloatArray
 from convexnn.losses.base import Loss
+from convexnn.losses.curvature import Curvature
 
 __all__ = ["ElementwiseLoss", "quadratic_terms"]
 
@@ -52,10 +53,11 @@ class ElementwiseLoss(Loss):
         """Return the gradient of ``L``; see :meth:`Loss.gradient`."""
         return sample_weight[:, None] * self._derivatives(outputs, targets)
 
-    def curvature(self, outputs: FloatArray, targets: FloatArray, sample_weight: FloatArray) -> FloatArray:
-        """Return diagonal matrices; see :meth:`Loss.curvature`."""
-        second = sample_weight[:, None] * self._second_derivatives(outputs, targets)
-        return second[:, :, None] * np.eye(outputs.shape[1])
+    def second_derivatives(
+        self, outputs: FloatArray, targets: FloatArray, sample_weight: FloatArray
+    ) -> Curvature:
+        """Return diagonal matrices; see :meth:`Loss.second_derivatives`."""
+        return Curvature(sample_weight[:, None] * self._second_derivatives(outputs, targets))
 
     def _weighted_domain(
         self, targets: FloatArray, sample_weight: FloatArray

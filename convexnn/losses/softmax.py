@@ -10,6 +10,7 @@ from scipy.special import softmax, xlog1py, xlogy
 
 from convexnn._typing import BoolArray, FloatArray
 from convexnn.losses.base import Loss
+from convexnn.losses.curvature import Curvature
 from convexnn.losses.epigraph import Epigraph, Rows, entries, no_cost
 from convexnn.losses.registry import register_loss
 
@@ -60,12 +61,13 @@ class Softmax(Loss):
         """Return the gradient of ``L``; see :meth:`Loss.gradient`."""
         return sample_weight[:, None] * (np.asarray(softmax(outputs, axis=1)) - targets)
 
-    def curvature(self, outputs: FloatArray, targets: FloatArray, sample_weight: FloatArray) -> FloatArray:
-        """Return ``s (diag(p) - p p')``; see :meth:`Loss.curvature`."""
+    def second_derivatives(
+        self, outputs: FloatArray, targets: FloatArray, sample_weight: FloatArray
+    ) -> Curvature:
+        """Return ``s (diag(p) - p p')``; see :meth:`Loss.second_derivatives`."""
         del targets
-        p = np.asarray(softmax(outputs, axis=1))
-        bend = p[:, :, None] * (np.eye(p.shape[1]) - p[:, None, :])
-        return sample_weight[:, None, None] * bend
+        p, weight = np.asarray(softmax(outputs, axis=1)), sample_weight[:, None]
+        return Curvature(weight * p, np.sqrt(weight) * p)
 
     def conjugate(self, dual: FloatArray, targets: FloatArray, sample_weight: FloatArray) -> float:
         """Return ``L*(z)``; see :meth:`Loss.conjugate`."""

@@ -10,7 +10,7 @@ from sklearn.utils import check_X_y
 from sklearn.utils.multiclass import check_classification_targets
 
 from convexnn._random import as_seed
-from convexnn._typing import FloatArray, HiddenBias, RandomState
+from convexnn._typing import FloatArray, HiddenBias, MultiOutput, RandomState
 from convexnn.activations import Activation, get_activation
 from convexnn.losses import Loss, get_loss
 from convexnn.paths.alpha_grid import check_attained, checked_alphas
@@ -35,6 +35,7 @@ def convex_path(
     eps: float = 1e-3,
     loss: str | Loss = "squared_error",
     activation: str | Activation = "relu",
+    multi_output: MultiOutput = "shared",
     hidden_bias: HiddenBias = "penalized",
     fit_intercept: bool = True,
     sample_weight: ArrayLike | None = None,
@@ -49,7 +50,7 @@ def convex_path(
 
     For each ``alpha`` the training objective, with **sums, not means**, ::
 
-        F = sum_i s_i loss(f(x_i), y_i) + (alpha / 2) * sum_j (|u_j|^2 + a_j^2)
+        F = sum_i s_i loss(f(x_i), y_i) + (alpha / 2) * sum_j (|u_j|^2 + |a_j|^2)
 
     is minimised over the networks with the given patterns, starting from the solution for the ``alpha``
     before. All points share the data and, unless patterns are searched for exactly, the patterns; see
@@ -69,7 +70,7 @@ def convex_path(
         progression starts at 1. Or the alphas themselves, in any order.
     eps : float, default=1e-3
         Smallest alpha divided by the largest, for a number of alphas.
-    loss, activation, hidden_bias, fit_intercept
+    loss, activation, multi_output, hidden_bias, fit_intercept
         As in `convexnn.ConvexMLPRegressor` and `convexnn.ConvexMLPClassifier`.
     sample_weight : array-like of shape (n_samples,), optional
         Non-negative, not all zero; not normalised.
@@ -118,7 +119,7 @@ def convex_path(
     clock, grid = Clock.of(time_limit), checked_alphas(alphas, eps)
     data = _training_data(X, y, loss, sample_weight)
     check_attained(grid, data.loss)
-    kind = NetworkKind(get_activation(activation), hidden_bias, fit_intercept)
+    kind = NetworkKind(get_activation(activation), hidden_bias, fit_intercept, multi_output=multi_output)
     check_patterns_option(patterns)
     seed = as_seed(random_state)
     options = TrainingOptions(patterns, solver, tol, max_iter, time_limit, seed, verbose)

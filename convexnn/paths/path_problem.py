@@ -13,6 +13,8 @@ from convexnn.problem import Problem
 from convexnn.programs.pattern_choice import PatternChoice, choose_patterns
 from convexnn.training import Fit, TrainingOptions, check_exact, train
 from convexnn.training.listed import ListedProgram
+from convexnn.training.listed_pairs import ListedPairs
+from convexnn.training.local_search import priced_without_neurons
 from convexnn_solvers.clock import Clock
 from convexnn_solvers.result import Status
 
@@ -35,13 +37,14 @@ class PathProblem:
     ----------
     problem : Problem
         Its own ``alpha`` does not matter.
-    listed : ListedProgram or None
-        The program over a list of patterns, which all strengths share; None with an exact search.
+    listed : ListedProgram, ListedPairs or None
+        What trains over a list of patterns that all strengths share; None where patterns are searched for
+        at each of them.
     options : TrainingOptions
     """
 
     problem: Problem
-    listed: ListedProgram | None
+    listed: ListedProgram | ListedPairs | None
     options: TrainingOptions
 
     @classmethod
@@ -63,24 +66,27 @@ class PathProblem:
         """
         options.check()
         # Only alpha = 0 and alpha > 0 differ here: without regularisation patterns cannot be searched for.
-        least = 1.0 if isinstance(alphas, int) else float(np.min(alphas))
+        least = 1.0 if isinstance(alphas, int) or problem.shared else float(np.min(alphas))
         choice = choose_patterns(options.patterns, problem.at(min(1.0, least)), options.random_state)
         if choice is not None:
-            return cls(problem, ListedProgram(problem, choice), options)
+            listed = (ListedPairs if problem.shared else ListedProgram)(problem, choice)
+            return cls(problem, listed, options)
         if options.patterns == "exact":
             check_exact(problem, clock)
+            return cls(problem, None, options)
+        if problem.shared:
+            # Neurons move from one strength to the next: a descent from the network before needs no list.
             return cls(problem, None, options)
         if isinstance(alphas, int):
             alphas = (_largest_price(problem, False, clock) or 1.0) * np.array(_ADAPTED_AT)
         adapting = clock.share(_ADAPTING_SHARE)
         patterns = _adapted(problem, alphas, options.quieter, adapting)
-        listed = ListedProgram(problem, PatternChoice(patterns, complete=False))
-        return cls(problem, listed, options)
+        return cls(problem, ListedProgram(problem, PatternChoice(patterns, complete=False)), options)
 
     def fit(self, alpha: float, clock: Clock, before: Fit | None = None) -> Fit:
         """Train at one strength, starting from what was trained before."""
         options = self.options.quieter
-        if self.listed is not None:
+        if self.listed is not None and (alpha > 0 or not self.problem.shared):
             return self.listed.fit(alpha, options, clock, before)
         previous = None if before is None else before.network
         return train(self.problem.at(alpha), options, clock, previous)
@@ -88,9 +94,12 @@ class PathProblem:
     def alpha_max(self, clock: Clock) -> float:
         """Return the least strength that leaves no neurons, see `convexnn.paths.alpha_grid.alpha_max`."""
         problem = self.problem
-        if self.listed is not None:
+        if isinstance(self.listed, ListedProgram):
             return problem.frame.scale * alpha_max(self.listed.program, clock)
-        largest = _largest_price(problem, True, clock)
+        if isinstance(self.listed, ListedPairs):
+            largest = problem.frame.scale * self.listed.largest_price()
+        else:
+            largest = _largest_price(problem, True, clock)
         if np.isfinite(problem.loss.smoothness):
             return largest
         fine = replace(self, options=replace(self.options, tol=_KINK_TOL))
@@ -123,6 +132,12 @@ def _largest_price(problem: Problem, proved: bool, clock: Clock) -> float:
     """Return the largest price of a neuron at constant outputs: exact if proved, else as ascents find."""
     layer, theta = problem.layer, dual_of_constant(problem)
     largest = 0.0
+    if problem.shared:
+        largest = priced_without_neurons(problem)
+        if proved:
+            bounds = layer.bounds(theta, threshold=largest, time_limit=clock.time_limit)
+            largest = max(largest, bounds.upper if bounds.complete or clock.limited else math.inf)
+        return problem.frame.scale * largest
     for column in theta.T:
         _, values = layer.maxima(column, np.empty((0, layer.n_weights)))
         largest = max(largest, float(np.abs(values).max(initial=0.0)))

@@ -6,7 +6,7 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from convexnn._typing import BoolArray, FloatArray, HiddenBias
+from convexnn._typing import BoolArray, FloatArray, HiddenBias, MultiOutput
 from convexnn.activations import Activation
 from convexnn.layers import HiddenLayer, hidden_layer
 from convexnn.networks import Pooling
@@ -21,7 +21,8 @@ Real = TypeVar("Real", bound=np.floating[Any])
 class NetworkKind:
     """Which networks compete; fields as the parameters of `convexnn.ConvexMLPRegressor`.
 
-    A convolutional network has the geometry of its patches, and a way of pooling over these.
+    A convolutional network has the geometry of its patches, and a way of pooling over these. With several
+    outputs a neuron feeds all of them ("shared") or one ("separate").
     """
 
     activation: Activation
@@ -29,6 +30,7 @@ class NetworkKind:
     fit_intercept: bool
     patches: PatchGeometry | None = None
     pooling: Pooling = "average"
+    multi_output: MultiOutput = "shared"
 
     @property
     def pooled_patches(self) -> PatchGeometry | None:
@@ -39,6 +41,14 @@ class NetworkKind:
     def positions(self) -> int:
         """Rows of each sample that a hidden unit sees."""
         return 1 if self.pooled_patches is None else self.pooled_patches.n_positions
+
+    def check(self) -> None:
+        """Raise ValueError for modes that are unknown or do not go together, see `check_bias`."""
+        check_bias(self.hidden_bias, self.fit_intercept, self.activation)
+        if self.multi_output not in ("shared", "separate"):
+            raise ValueError(
+                f"multi_output must be 'shared' or 'separate'. Got {self.multi_output!r} instead."
+            )
 
     def samples(self, X: FloatArray) -> FloatArray:
         """Return what targets belong to: inputs (n, p) or, without pooling, all of their patches."""

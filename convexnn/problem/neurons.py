@@ -25,7 +25,7 @@ class Neurons:
         coordinate vector or minus one; see `outputs` and `signs`.
     intercept : ndarray of shape (K,)
     gates : ndarray of shape (m, d) or None
-        Of a gated activation.
+        Of a gated activation; else, where they are known, points inside the cells of the neurons.
     """
 
     weights: FloatArray
@@ -53,6 +53,11 @@ class Neurons:
         return len(self.weights)
 
     @property
+    def cells(self) -> FloatArray:
+        """Points whose patterns are those of the neurons, (m, d)."""
+        return self.weights if self.gates is None else self.gates
+
+    @property
     def outputs(self) -> IntArray:
         """Which output each neuron feeds most, (m,)."""
         return np.asarray(np.abs(self.directions).argmax(axis=1), dtype=np.intp)
@@ -72,11 +77,15 @@ class Neurons:
         )
 
     def joined(self, others: Self) -> Self:
-        """Return the neurons and others without gates."""
+        """Return the neurons and others, with gates if both have some."""
+        gates = None
+        if self.gates is not None and others.gates is not None:
+            gates = np.vstack([self.gates, others.gates])
         return replace(
             self,
             weights=np.vstack([self.weights, others.weights]),
             directions=np.vstack([self.directions, others.directions]),
+            gates=gates,
         )
 
     def with_weights(self, weights: FloatArray) -> Self:

@@ -13,7 +13,7 @@ from convexnn.networks import ConvNetwork, Network, TwoLayerNetwork
 from convexnn.patterns import PatternSet, pack_bits
 from convexnn.problem.data import TrainingData, check_size
 from convexnn.problem.frame import Frame
-from convexnn.problem.kind import NetworkKind, check_bias
+from convexnn.problem.kind import NetworkKind
 from convexnn.problem.neurons import Neurons
 from convexnn.problem.samples import Samples, merge_samples
 
@@ -58,7 +58,7 @@ class Problem:
         ValueError
             If the modes of the biases do not fit or squares of the data overflow.
         """
-        check_bias(kind.hidden_bias, kind.fit_intercept, kind.activation)
+        kind.check()
         check_size(data.X)
         samples = merge_samples(kind.samples(data.X), data.targets, data.weight)
         rows = kind.rows(samples.X)
@@ -109,6 +109,16 @@ class Problem:
         """Number K of outputs."""
         return int(self.targets.shape[1])
 
+    @property
+    def shared(self) -> bool:
+        """Whether neurons feed several outputs.
+
+        Without regularisation it makes no difference; with weighted pooling they have output weights of their
+        own already, and feed one output each.
+        """
+        asked = self.kind.multi_output == "shared" and self.kind.pooling != "weighted"
+        return asked and self.n_outputs > 1 and self.alpha > 0
+
     @cached_property
     def original_layer(self) -> HiddenLayer:
         """The hidden layer on all samples as they were given."""
@@ -126,8 +136,8 @@ class Problem:
         complete : bool
             Whether it was computed over all activation patterns.
         """
-        # With several outputs the competitors are networks whose neurons feed one output each.
-        certified = complete and self.n_outputs == 1 and not self.kind.activation.gated
+        # With separate outputs the competitors are networks whose neurons feed one of them each.
+        certified = complete and (self.n_outputs == 1 or self.shared) and not self.kind.activation.gated
         return "global" if certified else "patterns"
 
     def best_constant(self) -> FloatArray:
@@ -187,8 +197,20 @@ class Problem:
         return network_from_neurons(self.kind, moved, self.data.classes)
 
     def neurons(self, network: Network) -> Neurons:
-        """Return the neurons of a network in the coordinates of the frame, one for each output they feed."""
+        """Return the neurons of a network in the coordinates of the frame.
+
+        Where outputs are separate there is one for each output that a neuron feeds.
+        """
         network = network.balanced()
+        if self.shared:
+            sizes = np.linalg.norm(network.output_weights, axis=1)
+            fed = np.flatnonzero(sizes)
+            weights = sizes[fed, None] * self.frame.weights(network_weights(network))[fed]
+            directions = network.output_weights[fed] / sizes[fed, None]
+            gates = None
+            if network.gates is not None:
+                gates = self.frame.weights(network.gates.T[fed, : len(self.frame.centre)])
+            return Neurons(weights, directions, network.output_biases.copy(), gates)
         fed, outputs = np.nonzero(network.output_weights)
         amounts = network.output_weights[fed, outputs]
         weights = np.abs(amounts)[:, None] * self.frame.weights(network_weights(network))[fed]

@@ -79,7 +79,8 @@ def choose_patterns(
     listed_to_solve = option == "exact" and not searchable
     budget = _EXACT_ENTRIES if listed_to_solve else _AUTO_ENTRIES
     limit = min(_MOST_PATTERNS, max(1, budget // entries_per_pattern))
-    if searchable and layer.has_more_patterns_than(limit):
+    # On a pattern neurons may feed shared outputs in any direction, so that no list of patterns is a program.
+    if searchable and (problem.shared or layer.has_more_patterns_than(limit)):
         return None
     try:
         return PatternChoice(layer.all_patterns(limit), complete=True)

@@ -15,18 +15,22 @@ from convexnn_solvers import ConvexProgram
 
 __all__ = ["blocks_from_network", "blocks_from_neurons", "network_from_blocks", "neurons_from_blocks"]
 
+# How far from a listed direction, entry by entry, one may be to count as the same.
+_SAME_DIRECTION = 1e-12
+
 
 def neurons_from_blocks(program: ConvexProgram, blocks: FloatArray, intercept: FloatArray) -> Neurons:
     """Return the neurons of a feasible point of a program, one for each block whose **norm** is not zero.
 
-    A block ``v`` of output ``k`` adds ``+-phi(x . v)`` to that output. A block with a free bias and zero
-    slope is a constant and joins the output intercept.
+    A block ``v`` that feeds the outputs in the direction ``g`` adds ``phi(x . v) g`` to them; ``g`` is a
+    coordinate vector or minus one where outputs are separate. A block with a free bias and zero slope is a
+    constant and joins the output intercept.
 
     Parameters
     ----------
     program : ConvexProgram
         Over a `MaskedDesign`.
-    blocks : ndarray of shape (S, K, P, d)
+    blocks : ndarray of shape (S, K, P, d), or (1, M, P, d) with directions
     intercept : ndarray of shape (K,)
 
     Returns
@@ -39,26 +43,24 @@ def neurons_from_blocks(program: ConvexProgram, blocks: FloatArray, intercept: F
     Pilanci and Ergen, "Neural networks are convex regularizers", ICML 2020, theorem 1.
     """
     design = cast(MaskedDesign, program.design)
-    norms = program.block_norms(blocks)
-    signs = np.array([1.0, -1.0])[: program.n_signs]
+    flat, norms = blocks.reshape(-1, blocks.shape[-1]), program.block_norms(blocks).ravel()
     intercept = intercept.copy()
     if not design.penalized.all():
-        bias = np.where(norms == 0, blocks[..., -1], 0.0)
-        intercept += design.positions * np.einsum("s,skp->k", signs, design.activation(bias))
-    sign, output, pattern = np.nonzero(norms > 0)
-    neurons = Neurons.separate(blocks[sign, output, pattern], signs[sign], output, intercept)
-    if not design.activation.gated:
-        return neurons
-    gates = design.patterns.generators[pattern]
-    return Neurons(neurons.weights, neurons.directions, intercept, gates)
+        constant = np.flatnonzero((norms == 0) & (flat[:, -1] != 0))
+        values = design.positions * design.activation(flat[constant, -1])
+        intercept += values @ program.feeds(constant)
+    slots = np.flatnonzero(norms > 0)
+    gates = design.patterns.generators[slots % design.n_blocks] if design.activation.gated else None
+    return Neurons(flat[slots], program.feeds(slots), intercept, gates)
 
 
 def blocks_from_neurons(program: ConvexProgram, neurons: Neurons) -> tuple[FloatArray, FloatArray]:
     """Return a point of a program with the outputs of given neurons; the inverse of the above.
 
     Each neuron is put into the cone of a listed pattern whose closure contains it; neurons of the same
-    sign, output and pattern merge, which cannot raise the objective. A neuron that feeds several outputs
-    becomes one block for each, for which the program pays ``|u| |g|_1`` instead of ``|u|``.
+    pattern and direction merge, which cannot raise the objective. Where outputs are separate a neuron that
+    feeds several of them becomes one block for each, for which the program pays ``|u| |g|_1`` instead of
+    ``|u|``.
 
     Parameters
     ----------
@@ -74,7 +76,7 @@ def blocks_from_neurons(program: ConvexProgram, neurons: Neurons) -> tuple[Float
     Raises
     ------
     ValueError
-        If a neuron's pattern is not among the program's.
+        If a neuron's pattern, or its direction, is not among the program's.
     """
     design = cast(MaskedDesign, program.design)
     patterns = design.owners(neurons.weights if neurons.gates is None else neurons.gates)
@@ -85,6 +87,17 @@ def blocks_from_neurons(program: ConvexProgram, neurons: Neurons) -> tuple[Float
             "Build it on the union with PatternSet.from_weights(X, weights)."
         )
     blocks = program.zeros()
+    if program.directions is not None:
+        alike = np.einsum("mjk,jk->mj", program.directions[:, patterns], neurons.directions)
+        layers = alike.argmax(axis=0)
+        found = program.directions[layers, patterns]
+        if not np.allclose(found, neurons.directions, rtol=0.0, atol=_SAME_DIRECTION):
+            raise ValueError(
+                "A neuron feeds the outputs in a direction that the program does not list for its pattern. "
+                "Build the program with that direction."
+            )
+        np.add.at(blocks[0], (layers, patterns), neurons.weights)
+        return blocks, neurons.intercept.copy()
     for k in range(program.n_outputs):
         amounts = neurons.directions[:, k, None]
         parts = [np.maximum(amounts, 0), np.maximum(-amounts, 0)] if program.n_signs == 2 else [amounts]

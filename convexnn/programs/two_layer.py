@@ -78,7 +78,9 @@ def two_layer_program(
     )
 
 
-def program_over(problem: Problem, patterns: PatternSet) -> ConvexProgram:
+def program_over(
+    problem: Problem, patterns: PatternSet, directions: FloatArray | None = None
+) -> ConvexProgram:
     """Build the program of a problem over some patterns, in the coordinates of its frame.
 
     Parameters
@@ -86,6 +88,8 @@ def program_over(problem: Problem, patterns: PatternSet) -> ConvexProgram:
     problem : Problem
     patterns : PatternSet
         Of the rows of the problem's layer.
+    directions : ndarray of shape (M, P, K), optional
+        In which blocks feed the outputs, where these are shared; see `ConvexProgram`.
 
     Returns
     -------
@@ -99,4 +103,5 @@ def program_over(problem: Problem, patterns: PatternSet) -> ConvexProgram:
         alpha=problem.alpha_in_frame,
         sample_weight=problem.sample_weight,
         fit_intercept=problem.fit_intercept,
+        directions=directions,
     )

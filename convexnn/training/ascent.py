@@ -1,15 +1,17 @@
 r"""Local pricing: neurons that a network lacks, by ascent from many starts.
 
-A neuron of direction ``v`` and sign ``s`` on output ``k`` lowers the objective if its price
-``s theta_k . phi(X v) / |v|`` exceeds ``alpha``, where ``theta = -grad L``. The price is constant along rays
-and its numerator is linear on each cell of the arrangement. Local maxima lie on hyperplanes ``x_i . v = 0``
-of rows with ``s theta_ik < 0``, so the kinks are rounded off within a width that shrinks while the ascent
+A neuron of direction ``v`` that feeds the outputs in the direction ``g`` lowers the objective if its price
+``(theta g) . phi(X v) / |v|`` exceeds ``alpha``, where ``theta = -grad L``. The price is constant along rays
+and its numerator is linear on each cell of the arrangement. Where outputs are separate ``g`` is a coordinate
+vector or minus one, and stays; where they are shared it is, step after step, the best one,
+``theta' phi(X v)`` at norm one. Local maxima lie on hyperplanes ``x_i . v = 0`` of rows with
+``(theta g)_i < 0``, so the kinks are rounded off within a width that shrinks while the ascent
 goes on. Where no such row is near, a step is the fixed-point map ``v <- X' D(v) theta``; rows that hold the
 direction back make it a Newton step.
 """
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -20,7 +22,7 @@ from convexnn.training.descent.objective import Objective
 from convexnn_solvers.clock import Clock
 from convexnn_solvers.threads import in_parts
 
-__all__ = ["Candidates", "best_candidates"]
+__all__ = ["Candidates", "best_candidates", "feeding_best"]
 
 # Widths within which kinks are rounded off, relative to the norms of row and direction. With a second width
 # of .05 four of five starts at .03 from a neuron reached the maximum beside it, with .1 one of seven.
@@ -81,9 +83,9 @@ def best_candidates(
     theta : ndarray of shape (n, K)
         Its columns sum to zero if hidden biases are free.
     starts : ndarray of shape (B, d)
-        Directions to start from, with either sign and for every output.
+        Weights to start from.
     near : Neurons
-        The network's own and others beside them: more starts, each with its sign and output.
+        The network's own and others beside them: more starts, each with the direction it feeds in.
     floor : float
     n_best : int
         At most so many are returned.
@@ -97,109 +99,163 @@ def best_candidates(
     """
     if objective.layer.selects:
         return _selected_candidates(objective, theta, starts, near, floor, n_best)
-    n_outputs = theta.shape[1]
-    numbers = np.arange(2 * n_outputs * len(starts))
-    signs = np.where(numbers % 2 == 0, 1.0, -1.0)
-    outputs = (numbers // 2) % n_outputs
     climb = _Climb(objective, theta, Clock() if clock is None else clock)
-    directions = climb.run(np.repeat(starts, 2 * n_outputs, axis=0), signs, outputs, _FIRST_WIDTH, _FEW_STEPS)
-    prices = climb.prices(directions, signs, outputs)
-    chosen = _distinct(objective, directions, signs, outputs, prices, _PROMISING * floor, 2 * n_best, _ALIKE)
+    first = Neurons(*climb.begin(starts), near.intercept)
+    first = climb.run(first, _FIRST_WIDTH, _FEW_STEPS)
+    prices = climb.prices(first)
+    chosen = _distinct(objective, first, prices, _PROMISING * floor, 2 * n_best, _ALIKE)
     # Those near by are no reason to drop others: what the network lacks may lie close beside its own neurons.
-    directions = np.vstack([directions[chosen], near.weights])
-    signs, outputs = np.append(signs[chosen], near.signs), np.append(outputs[chosen], near.outputs)
-    directions = climb.run(directions, signs, outputs, _SECOND_WIDTH, _ALL_STEPS)
-    prices = climb.prices(directions, signs, outputs)
-    chosen = _distinct(objective, directions, signs, outputs, prices, floor, n_best, _SAME)
-    found = Neurons.separate(
-        climb.normalised(directions[chosen]), signs[chosen], outputs[chosen], near.intercept
-    )
-    return Candidates(found, prices[chosen])
+    climbed = climb.run(first.take(chosen).joined(near), _SECOND_WIDTH, _ALL_STEPS)
+    prices = climb.prices(climbed)
+    chosen = _distinct(objective, climbed, prices, floor, n_best, _SAME)
+    found = climbed.take(chosen)
+    return Candidates(found.with_weights(climb.normalised(found.weights)), prices[chosen])
+
+
+def feeding_best(
+    objective: Objective, theta: FloatArray, weights: FloatArray, *, floor: float = -math.inf
+) -> Neurons:
+    """Return neurons of given weights (m, d) that feed the outputs in the directions that gain most.
+
+    Those whose prices are not above `floor` are left out.
+    """
+    gains = objective.rounded_layer(objective.products(weights), np.zeros(len(weights))).T @ theta
+    intercept = objective.empty().intercept
+    if objective.shared:
+        sizes = np.linalg.norm(gains, axis=1)
+        even = 1.0 / math.sqrt(gains.shape[1])
+        feeds = np.where(sizes[:, None] > 0, gains / np.maximum(sizes, _TINY)[:, None], even)
+        neurons = Neurons(weights, feeds, intercept)
+    else:
+        outputs = np.abs(gains).argmax(axis=1)
+        sizes = np.abs(gains).max(axis=1)
+        signs = np.where(gains[np.arange(len(weights)), outputs] < 0, -1.0, 1.0)
+        neurons = Neurons.separate(weights, signs, outputs, intercept)
+    return neurons.take(np.flatnonzero(sizes > floor * objective.norms(weights)))
 
 
 def _selected_candidates(
     objective: Objective, theta: FloatArray, starts: FloatArray, near: Neurons, floor: float, n_best: int
 ) -> Candidates:
     """Find the same for a layer that selects rows, by the fixed-point map alone."""
-    found = []
-    for k in range(theta.shape[1]):
-        first = np.vstack([starts, near.weights[near.outputs == k]])
-        weights, values = objective.layer.maxima(theta[:, k], first, n_starts=len(starts))
-        found.append((weights, values, np.full(len(values), k)))
-    directions, values, outputs = (np.concatenate(parts) for parts in zip(*found, strict=True))
-    signs, prices = np.where(values < 0, -1.0, 1.0), np.abs(values)
-    chosen = _distinct(objective, directions, signs, outputs, prices, floor, n_best, _SAME)
-    neurons = Neurons.separate(directions[chosen], signs[chosen], outputs[chosen], near.intercept)
-    return Candidates(neurons, prices[chosen])
+    if objective.shared:
+        first = np.vstack([starts, near.weights])
+        weights, prices = objective.layer.maxima(theta, first, n_starts=len(starts))
+        neurons = feeding_best(objective, theta, weights)
+    else:
+        found = []
+        for k in range(theta.shape[1]):
+            first = np.vstack([starts, near.weights[near.outputs == k]])
+            weights, values = objective.layer.maxima(theta[:, k], first, n_starts=len(starts))
+            found.append((weights, values, np.full(len(values), k)))
+        weights, values, outputs = (np.concatenate(parts) for parts in zip(*found, strict=True))
+        signs, prices = np.where(values < 0, -1.0, 1.0), np.abs(values)
+        neurons = Neurons.separate(weights, signs, outputs, near.intercept)
+    chosen = _distinct(objective, neurons, prices, floor, n_best, _SAME)
+    return Candidates(neurons.take(chosen), prices[chosen])
 
 
 class _Climb:
     """Ascent on the price at a dual point."""
 
     def __init__(self, objective: Objective, theta: FloatArray, clock: Clock) -> None:
-        self.objective, self._clock = objective, clock
-        self._pulls = np.ascontiguousarray(objective.on_rows(theta).T)
-        self._least = _FLAT * (np.abs(self._pulls) @ objective.row_norms) + _TINY
+        self.objective, self._theta, self._clock = objective, theta, clock
+        self._rows = np.ascontiguousarray(objective.on_rows(theta).T)
         phi = objective.activation
         self._slopes = (phi.on, phi.off)
 
-    def normalised(self, directions: FloatArray) -> FloatArray:
-        """Scale directions to penalised norm 1."""
-        norms = self.objective.norms(directions)
-        return directions / np.where(norms > 0, norms, 1.0)[:, None]
+    def begin(self, weights: FloatArray) -> tuple[FloatArray, FloatArray]:
+        """Return starts and what they feed: with both signs for each of separate outputs."""
+        if self.objective.shared:
+            return weights, self._best_feeds(weights)
+        coordinates = np.eye(len(self._rows))
+        feeds = np.stack([coordinates, -coordinates], axis=1).reshape(-1, len(self._rows))
+        return np.repeat(weights, len(feeds), axis=0), np.tile(feeds, (len(weights), 1))
 
-    def prices(self, directions: FloatArray, signs: FloatArray, outputs: IntArray) -> FloatArray:
-        """Price of each direction; 0 where it has no penalised part beyond rounding."""
-        objective, prices = self.objective, np.zeros(len(directions))
+    def normalised(self, weights: FloatArray) -> FloatArray:
+        """Scale weights to penalised norm 1."""
+        norms = self.objective.norms(weights)
+        return weights / np.where(norms > 0, norms, 1.0)[:, None]
+
+    def _gains(self, weights: FloatArray) -> FloatArray:
+        """``theta' phi(X v)``, (B, d) -> (B, K)."""
+        objective, gains = self.objective, np.empty((len(weights), len(self._rows)))
         step = max(1, _ENTRIES // len(objective.rows))
-        for low in range(0, len(directions), step):
+        for low in range(0, len(weights), step):
             part = slice(low, low + step)
-            hidden = objective.activation(directions[part] @ objective.rows.T)
-            prices[part] = signs[part] * (hidden * self._pulls[outputs[part]]).sum(axis=1)
-        norms = objective.norms(directions)
-        proper = norms > np.sqrt(_NEGLIGIBLE) * np.linalg.norm(directions, axis=1)
-        return np.where(proper, prices / np.maximum(norms, _TINY), 0.0)
+            gains[part] = objective.activation(weights[part] @ objective.rows.T) @ self._rows.T
+        return gains
 
-    def run(
-        self, directions: FloatArray, signs: FloatArray, outputs: IntArray, width: float, n_steps: int
-    ) -> FloatArray:
-        """Ascend from each direction; where the last is not better than the first, the first."""
-        ends = directions.copy()
+    def _best_feeds(self, weights: FloatArray) -> FloatArray:
+        """Directions of the outputs in which neurons gain most, (B, d) -> (B, K)."""
+        gains = self._gains(weights)
+        sizes = np.linalg.norm(gains, axis=1, keepdims=True)
+        even = 1.0 / math.sqrt(gains.shape[1])
+        return np.where(sizes > 0, gains / np.maximum(sizes, _TINY), even)
+
+    def prices(self, neurons: Neurons) -> FloatArray:
+        """Price of each neuron; 0 where it has no penalised part beyond rounding."""
+        gains = (self._gains(neurons.weights) * neurons.directions).sum(axis=1)
+        norms = self.objective.norms(neurons.weights)
+        proper = norms > np.sqrt(_NEGLIGIBLE) * np.linalg.norm(neurons.weights, axis=1)
+        return np.where(proper, gains / np.maximum(norms, _TINY), 0.0)
+
+    def run(self, neurons: Neurons, width: float, n_steps: int) -> Neurons:
+        """Ascend from each neuron; where the last is not better than the first, the first."""
+        ends, feeds = neurons.weights.copy(), neurons.directions.copy()
         step = max(1, _ENTRIES // len(self.objective.rows))
-        parts = [slice(low, low + step) for low in range(0, len(directions), step)]
+        parts = [slice(low, low + step) for low in range(0, len(ends), step)]
 
         def work(chosen: slice) -> None:
             for part in parts[chosen]:
-                current, within = self.normalised(directions[part]), width
+                current, within = self.normalised(ends[part]), width
                 for _ in range(n_steps):
                     if self._clock.expired:
                         break
-                    current = self._step(current, signs[part], outputs[part], within)
+                    if self.objective.shared:
+                        feeds[part] = self._best_feeds(current)
+                    current = self._step(current, feeds[part], within)
                     within = max(_NARROWING * within, _LEAST_WIDTH)
+                if self.objective.shared:
+                    feeds[part] = self._best_feeds(current)
                 ends[part] = current
 
-        in_parts(work, len(parts), float(n_steps * len(directions) * self.objective.rows.size))
-        risen = self.prices(ends, signs, outputs) > self.prices(directions, signs, outputs)
-        return np.where(risen[:, None], ends, directions)
+        in_parts(work, len(parts), float(n_steps * len(ends) * self.objective.rows.size))
+        after = replace(neurons, weights=ends, directions=feeds)
+        risen = self.prices(after) > self.prices(neurons)
+        return replace(
+            neurons,
+            weights=np.where(risen[:, None], ends, neurons.weights),
+            directions=np.where(risen[:, None], feeds, neurons.directions),
+        )
 
-    def _step(self, directions: FloatArray, signs: FloatArray, outputs: IntArray, width: float) -> FloatArray:
+    def _pulls(self, feeds: FloatArray) -> tuple[FloatArray, FloatArray, IntArray]:
+        """Return what the dual point pulls at the rows, (Q, n P), its sign and which each neuron sees."""
+        if self.objective.shared:
+            return feeds @ self._rows, np.ones(len(feeds)), np.arange(len(feeds))
+        outputs = np.abs(feeds).argmax(axis=1)
+        return self._rows, np.sign(feeds[np.arange(len(feeds)), outputs]), outputs
+
+    def _step(self, weights: FloatArray, feeds: FloatArray, width: float) -> FloatArray:
         """Take Newton steps on the rounded price, halved until it does not fall."""
         objective = self.objective
         X, penalized = objective.rows, objective.penalized
-        reach = width * objective.extents(directions)
-        products = directions @ X.T
+        reach = width * objective.extents(weights)
+        products = weights @ X.T
         pulled = np.empty_like(products)
-        values = np.empty(len(directions))
-        shared = (products, self._pulls, signs, outputs, reach, objective.row_norms, self._slopes)
+        values = np.empty(len(weights))
+        pulls, signs, owners = self._pulls(feeds)
+        least = _FLAT * (np.abs(pulls) @ objective.row_norms) + _TINY
+        shared = (products, pulls, signs, owners, reach, objective.row_norms, self._slopes)
         _pull(*shared, pulled, values)
         slopes = pulled @ X
-        heights = np.maximum(values, 0.1 * np.linalg.norm(slopes * penalized, axis=1)) + self._least[outputs]
-        change = slopes - heights[:, None] * directions * penalized
+        heights = np.maximum(values, 0.1 * np.linalg.norm(slopes * penalized, axis=1)) + least[owners]
+        change = slopes - heights[:, None] * weights * penalized
         scales = np.where(penalized, 1.0, _FREE)
         space = np.empty(len(X), dtype=np.intp), np.empty(len(X)), np.empty((3, X.shape[1]))
         _newton(*shared, X, heights, scales, change, *space)
-        moved = np.empty_like(directions)
-        _halve(*shared, change @ X.T, directions, change, penalized.astype(np.float64), values, moved)
+        moved = np.empty_like(weights)
+        _halve(*shared, change @ X.T, weights, change, penalized.astype(np.float64), values, moved)
         return self.normalised(moved)
 
 
@@ -370,23 +426,16 @@ def _halve(
 
 
 def _distinct(
-    objective: Objective,
-    directions: FloatArray,
-    signs: FloatArray,
-    outputs: IntArray,
-    prices: FloatArray,
-    floor: float,
-    n_best: int,
-    cosine: float,
+    objective: Objective, neurons: Neurons, prices: FloatArray, floor: float, n_best: int, cosine: float
 ) -> IntArray:
-    """Return indices of the largest prices above `floor`, without directions close to a better one."""
-    units = objective.standardised(directions)
+    """Return indices of the largest prices above `floor`, without neurons close to a better one."""
+    units, feeds = objective.standardised(neurons.weights), neurons.directions
     units /= np.maximum(np.linalg.norm(units, axis=1), _TINY)[:, None]
     kept: list[int] = []
     for j in np.argsort(-prices, kind="stable").tolist():
         if prices[j] <= floor or len(kept) >= n_best:
             break
-        same = (signs[kept] == signs[j]) & (outputs[kept] == outputs[j])
-        if (same * (units[kept] @ units[j])).max(initial=0.0) < cosine:
+        alike = np.minimum(units[kept] @ units[j], feeds[kept] @ feeds[j])
+        if alike.max(initial=0.0) < cosine:
             kept.append(j)
     return np.array(kept, dtype=np.intp)

@@ -14,9 +14,7 @@ convex neural networks", JMLR 18, 2017, section 3, for incremental learning.
 from dataclasses import dataclass, replace
 from typing import Protocol
 
-from convexnn._typing import FloatArray
-from convexnn.problem import Problem
-from convexnn.programs import neurons_from_blocks
+from convexnn.problem import Neurons, Problem
 from convexnn.programs.restricted import RestrictedProgram
 from convexnn.training.fit import Fit
 from convexnn.training.options import TrainingOptions
@@ -38,8 +36,8 @@ class Step:
 
     Attributes
     ----------
-    entering : ndarray of shape (m, d)
-        Weights whose patterns join.
+    entering : Neurons
+        Those whose patterns join, with the directions that they feed in where outputs are shared.
     accuracy : float
         Relative gap to which the next program is solved.
     stopped : Status or None
@@ -48,7 +46,7 @@ class Step:
         The same in words.
     """
 
-    entering: FloatArray
+    entering: Neurons
     accuracy: float
     stopped: Status | None = None
     message: str = ""
@@ -65,6 +63,11 @@ class Policy(Protocol):
     """Relative gap of the first program."""
     most_constraints: float
     """Rows of all cones together above which programs are not solved to the end."""
+
+    def prepare(self, restricted: RestrictedProgram, clock: Clock) -> RestrictedProgram:
+        """Return a program to solve instead, with a better point to start from if there is one."""
+        del clock
+        return restricted
 
     def step(self, generation: "ColumnGeneration") -> Step:
         """Price the result of the last program."""
@@ -141,6 +144,7 @@ class ColumnGeneration:
         for _ in range(_MAX_ROUNDS):
             if self.clock.expired:
                 return Status.TIME_LIMIT, "The time limit was reached."
+            restricted = self.policy.prepare(restricted, self.clock)
             self._solve(restricted, accuracy)
             if self.result.status not in (Status.CONVERGED, Status.INACCURATE):
                 return self.result.status, self.result.message
@@ -192,7 +196,7 @@ class ColumnGeneration:
         elif status is Status.CONVERGED:
             status = Status.INACCURATE
         result = replace(result, status=status, message=message, n_iter=self.n_iter, time=began.elapsed)
-        neurons = neurons_from_blocks(self.restricted.program, result.blocks, result.intercept)
+        neurons = self.restricted.neurons(result)
         return Fit(
             problem=self.problem,
             network=self.problem.network(neurons),

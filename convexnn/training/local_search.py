@@ -8,22 +8,22 @@ on their price from many starts, and their patterns join. The answer is never wo
 import numpy as np
 
 from convexnn._random import as_generator
+from convexnn._typing import FloatArray
 from convexnn.networks import Network
-from convexnn.problem import Problem
-from convexnn.programs import neurons_from_blocks
+from convexnn.problem import Neurons, Problem
 from convexnn.programs.restricted import RestrictedProgram
 from convexnn.training.ascent import Candidates, best_candidates
-from convexnn.training.descent.first_network import descend, first_descent
-from convexnn.training.descent.newton import Descent
-from convexnn.training.descent.objective import Objective, merged
-from convexnn.training.engine import ColumnGeneration, Step
+from convexnn.training.descent.merging import merged
+from convexnn.training.descent.objective import Objective
+from convexnn.training.engine import ColumnGeneration, Policy, Step
 from convexnn.training.fit import Fit
 from convexnn.training.options import TrainingOptions
+from convexnn.training.sliding import Sliding, dual_guess
 from convexnn_solvers import SolveResult, Status
 from convexnn_solvers.clock import Clock
 from convexnn_solvers.threads import single_blas_thread
 
-__all__ = ["LocalSearch", "adapt"]
+__all__ = ["LocalSearch", "adapt", "priced_without_neurons"]
 
 # Random starts of a search, and of one before a claim that nothing is left. On planted data and tables of 100
 # to 5,000 rows more of them did not lead to other networks.
@@ -37,8 +37,10 @@ _BESIDE, _DISTANCES = 4, (0.03, 0.3)
 _CANDIDATES = 60
 # Relative gap beyond which prices are too wrong to be of use.
 _LOOSEST_GAP = 1e-2
-# So many rounds in a row must bring more than so many times the tolerance, together.
-_SLOW_ROUNDS, _SLOW_GAIN = 4, 4.0
+# What a round must bring: so many times the tolerance for each second that it takes, and at least once. The
+# work of a round is about so many operations for each entry of the layer, output and neuron, of which there
+# are so many in a second on one core: a count, as with a clock the answer would depend on the machine's load.
+_WORTH_A_SECOND, _OPERATIONS, _OPERATIONS_A_SECOND = 10.0, 3000.0, 5e9
 # Rows of all cones together from where on one interior-point solve costs more than several rounds.
 _MANY_CONSTRAINTS = 100_000
 _TINY = float(np.finfo(np.float64).tiny)
@@ -92,22 +94,35 @@ def adapt(
     rng, objective, status = as_generator(options.random_state), Objective.of(problem), Status.CONVERGED
     search = LocalSearch(objective, options.tol, rng, thorough=thorough)
     known = [objective.empty()] if previous is None else [objective.empty(), problem.neurons(previous)]
-    descent: Descent | None = None
+    sliding = Sliding(objective, search.priced, options.verbose)
     with single_blas_thread():
         try:
             search.begin(clock)
-            descent = first_descent(objective, search.largest_without_neurons, rng, clock)
-            if descent is not None:
-                descend(descent, clock, options.verbose)
+            # Where outputs are shared no list of patterns is common to both networks: it goes on from there.
+            before = known[-1] if problem.shared else None
+            sliding.run(search.largest_without_neurons, rng, clock, before)
         except KeyboardInterrupt:
             status = Status.INTERRUPTED
-        if descent is not None:
-            known.append(merged(objective, descent.best))
-        first = RestrictedProgram.from_neurons(problem, known, min(known, key=objective.value))
-        return ColumnGeneration(problem, options, search, clock).run(first, clock, status)
+        if sliding.best is not None:
+            fewer = merged(objective, sliding.best)
+            known.append(min(sliding.best, fewer, key=objective.value))
+        best = min(known, key=objective.value)
+        if sliding.found is not None:
+            known.append(sliding.found.neurons)
+        first = RestrictedProgram.from_neurons(problem, known, best)
+        generation = ColumnGeneration(problem, options, search, clock)
+        generation.values += sliding.values
+        return generation.run(first, clock, status)
 
 
-class LocalSearch:
+def priced_without_neurons(problem: Problem) -> float:
+    """Return the largest price of a neuron at constant outputs that ascents find."""
+    search = LocalSearch(Objective.of(problem), 1.0, np.random.default_rng(0))
+    search.begin(Clock())
+    return search.largest_without_neurons
+
+
+class LocalSearch(Policy):
     """Policy: prices by ascents, programs no more accurate than the next round needs.
 
     Parameters
@@ -136,10 +151,7 @@ class LocalSearch:
         """Price the network without neurons: ``alpha`` above its largest price leaves none."""
         objective = self.objective
         empty = objective.empty()
-        theta = -objective.gradient(objective.layer_outputs(empty))
-        if objective.fit_intercept:
-            # A subgradient of a loss with kinks need not be orthogonal to the intercept.
-            theta -= objective.weight[:, None] * (theta.sum(axis=0) / objective.weight.sum())
+        theta = dual_guess(objective, objective.layer_outputs(empty))
         starts = objective.random_directions(self._affordable(_STARTS), self._rng)
         found = best_candidates(objective, theta, starts, empty, floor=0.0, n_best=1, clock=clock)
         self.largest_without_neurons = found.largest
@@ -149,23 +161,29 @@ class LocalSearch:
     def step(self, generation: ColumnGeneration) -> Step:
         """Search all patterns for neurons whose price is above alpha, thoroughly before a claim of none."""
         result, values, goal = generation.result, generation.values, self._goal
-        candidates = self._priced(generation)
+        theta, own, clock = result.dual_point, generation.restricted.neurons(result), generation.clock
+        candidates = self.priced(theta, own, clock)
         if generation.clock.expired:
             return self._end(Status.TIME_LIMIT, "The time limit was reached.")
         stuck = result.status is Status.INACCURATE
         tight = self._accuracy <= goal or result.relative_gap <= goal or stuck
         if tight and self._thorough and self.violation <= goal:
-            candidates = self._priced(generation, thorough=True)
+            candidates = self.priced(theta, own, clock, thorough=True)
         if tight and self.violation <= goal:
             return self._end(
                 result.status, f"No neuron found that would lower the objective; {result.message}"
             )
-        slow = len(values) > _SLOW_ROUNDS and _fall(values, _SLOW_ROUNDS) < _SLOW_GAIN * self._tol
+        slow = len(values) > 2 and _fall(values, 2) < 2.0 * self._tol * self._worth(len(own))
         if tight and slow:
             return self._stalled(result)
         settled = slow or self.violation <= goal
         self._accuracy = goal if settled else max(goal, min(_LOOSEST_GAP, _fall(values, 1)))
-        return Step(candidates.neurons.weights, self._accuracy)
+        return Step(candidates.neurons, self._accuracy)
+
+    def _worth(self, n_neurons: int) -> float:
+        """Return what a round must bring, in units of the tolerance."""
+        entries: int = self.objective.rows.size * self.objective.targets.shape[1] * n_neurons
+        return max(1.0, _WORTH_A_SECOND * _OPERATIONS * entries / _OPERATIONS_A_SECOND)
 
     def conclude(self, generation: ColumnGeneration, status: Status) -> SolveResult:
         """Return the last result; a search proves nothing about other patterns."""
@@ -182,37 +200,35 @@ class LocalSearch:
         return self._end(Status.INACCURATE, message)
 
     def _end(self, status: Status, message: str) -> Step:
-        return Step(np.empty((0, self.objective.rows.shape[1])), self._accuracy, status, message)
+        return Step(self.objective.empty(), self._accuracy, status, message)
 
     def _affordable(self, n_starts: int) -> int:
         """Return how many starts of so many to take, few of them for large data."""
         entries: int = self.objective.rows.size * self.objective.targets.shape[1]
         return max(_FEWEST_STARTS, min(n_starts, _START_ENTRIES // entries))
 
-    def _priced(self, generation: ColumnGeneration, *, thorough: bool = False) -> Candidates:
+    def priced(self, theta: FloatArray, own: Neurons, clock: Clock, *, thorough: bool = False) -> Candidates:
         """Ascend from random starts and the network's own neurons, thoroughly also from beside these."""
-        result, program = generation.result, generation.restricted.program
-        near = neurons_from_blocks(program, result.blocks, result.intercept)
-        n_best = max(_CANDIDATES, len(near) // 2)
+        objective, near = self.objective, own
+        n_best = max(_CANDIDATES, len(own) // 2)
         n_starts = self._affordable(_THOROUGH_STARTS if thorough else _STARTS)
         if thorough:
-            own = self._rng.permutation(np.arange(_BESIDE * len(near)) % len(near))[:n_starts]
-            distances = np.resize(_DISTANCES, len(own))
-            near = near.joined(self.objective.beside(near.take(own), distances, self._rng))
-        alpha = self.objective.alpha
+            beside = self._rng.permutation(np.arange(_BESIDE * len(own)) % len(own))[:n_starts]
+            distances = np.resize(_DISTANCES, len(beside))
+            near = near.joined(objective.beside(near.take(beside), distances, self._rng))
         self.violation = np.inf  # until the search is done
         found = best_candidates(
-            self.objective,
-            result.dual_point,
-            self.objective.random_directions(n_starts, self._rng),
+            objective,
+            theta,
+            objective.random_directions(n_starts, self._rng),
             near,
-            floor=alpha + 0.1 * self._tol * self._unit,
+            floor=objective.alpha + 0.1 * self._tol * self._unit,
             n_best=n_best,
-            clock=generation.clock,
+            clock=clock,
         )
-        if generation.clock.expired:
+        if clock.expired:
             return found  # cut short: that it found no price says nothing
-        self.violation = max(0.0, found.largest - alpha) / self._unit
+        self.violation = max(0.0, found.largest - objective.alpha) / self._unit
         return found
 
 

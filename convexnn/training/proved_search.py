@@ -19,10 +19,11 @@ import numpy as np
 from convexnn._typing import FloatArray
 from convexnn.networks import Network
 from convexnn.pricing.bounds import SupportBounds
-from convexnn.problem import Problem
+from convexnn.problem import Neurons, Problem
 from convexnn.programs.restricted import RestrictedProgram
+from convexnn.training.ascent import best_candidates, feeding_best
 from convexnn.training.descent.objective import Objective
-from convexnn.training.engine import ColumnGeneration, Step
+from convexnn.training.engine import ColumnGeneration, Policy, Step
 from convexnn.training.fit import Fit
 from convexnn.training.local_search import adapt
 from convexnn.training.options import TrainingOptions
@@ -60,8 +61,8 @@ def prove(problem: Problem, options: TrainingOptions, clock: Clock, previous: Ne
     Parameters
     ----------
     problem : Problem
-        Of positive ``alpha``, not gated. With several outputs the optimum is over networks whose neurons feed
-        one output each.
+        Of positive ``alpha``, not gated. With separate outputs the optimum is over networks whose neurons
+        feed one of them each.
     options : TrainingOptions
         `tol` is the wanted relative gap over all patterns; `patterns`, `time_limit` and `random_state` do
         not matter: the search always begins alike.
@@ -81,11 +82,15 @@ def prove(problem: Problem, options: TrainingOptions, clock: Clock, previous: Ne
     search = ProvedSearch(Objective.of(problem), options.tol, clock)
     generation = ColumnGeneration(problem, options, search, rounds)
     generation.n_iter = adapted.result.n_iter
-    start = RestrictedProgram.from_point(problem, adapted.patterns, adapted.result)
+    if problem.shared:
+        own = problem.neurons(adapted.network)
+        start = RestrictedProgram.from_neurons(problem, [own], own)
+    else:
+        start = RestrictedProgram.from_point(problem, adapted.patterns, adapted.result)
     return generation.run(start, clock, adapted.result.status)
 
 
-class ProvedSearch:
+class ProvedSearch(Policy):
     """Policy: ascents while they find neurons that pay, then bounds over all patterns.
 
     Parameters
@@ -136,24 +141,34 @@ class ProvedSearch:
             self._dual, self._bound = scaled_bound(program, zero, 0.0)
         return replace(result, dual_point=self._dual, dual_objective=self._bound)
 
-    def _step(self, entering: FloatArray, status: Status | None = None, message: str = "") -> Step:
+    def _step(self, entering: Neurons, status: Status | None = None, message: str = "") -> Step:
         accuracy = max(_PROGRAM_SHARE * self._program_tol, _FINEST_TOL)
         return Step(entering, accuracy, status, message)
 
     def _closed(self, result: SolveResult) -> bool:
         return result.objective - self._bound <= self._tol * abs(result.objective)
 
-    def _ascents(self, generation: ColumnGeneration, threshold: float) -> FloatArray:
-        """Return hidden weights, (m, d), of local maxima of the price above a threshold."""
-        result = generation.result
-        used = result.blocks.reshape(-1, result.blocks.shape[-1])
-        used, rng = used[used.any(axis=1)], np.random.default_rng(generation.n_rounds)
-        near = np.vstack([used, self._beside(used, rng), self.objective.random_directions(_STARTS, rng)])
-        found = []
-        for column in result.dual_point.T:
+    def _ascents(self, generation: ColumnGeneration, threshold: float) -> Neurons:
+        """Return local maxima of the price above a threshold."""
+        result, objective = generation.result, self.objective
+        own, rng = generation.restricted.neurons(result), np.random.default_rng(generation.n_rounds)
+        starts = np.vstack([self._beside(own.weights, rng), objective.random_directions(_STARTS, rng)])
+        if objective.shared:
+            found = best_candidates(
+                objective, result.dual_point, starts, own, floor=threshold, n_best=_MOST_ENTERING
+            )
+            return found.neurons
+        near, every = np.vstack([own.weights, starts]), objective.empty()
+        for k, column in enumerate(result.dual_point.T):
             weights, values = self._layer.maxima(column, near, seed=generation.n_rounds)
-            found.append(weights[np.flatnonzero(np.abs(values) > threshold)[:_MOST_ENTERING]])
-        return np.vstack(found)
+            above = np.flatnonzero(np.abs(values) > threshold)[:_MOST_ENTERING]
+            every = every.joined(self._on_output(weights[above], np.sign(values[above]), k))
+        return every
+
+    def _on_output(self, weights: FloatArray, signs: FloatArray, k: int) -> Neurons:
+        """Return neurons that feed one output."""
+        outputs = np.full(len(weights), k)
+        return Neurons.separate(weights, signs, outputs, self.objective.empty().intercept)
 
     def _beside(self, weights: FloatArray, rng: np.random.Generator) -> FloatArray:
         """Return random weights at several distances from given ones, (m, d) -> (q, d)."""
@@ -162,14 +177,15 @@ class ProvedSearch:
         root = np.sqrt(copies.shape[1])
         return np.vstack([_scattered(copies, far / root, rng) for far in _DISTANCES])
 
-    def _bounded(self, generation: ColumnGeneration, threshold: float, stop_above: float) -> FloatArray:
+    def _bounded(self, generation: ColumnGeneration, threshold: float, stop_above: float) -> Neurons:
         """Price over all patterns: improve the bound, and return neurons that pay.
 
-        Where branch and bound runs out of time the relaxation may bound better.
+        Where branch and bound runs out of time the relaxation may bound better. Shared outputs are priced
+        together.
         """
-        theta, layer = generation.result.dual_point, self._layer
-        largest, found = 0.0, [np.empty((0, layer.n_weights))]
-        for column in theta.T:
+        theta, layer, shared = generation.result.dual_point, self._layer, self.objective.shared
+        largest, found = 0.0, self.objective.empty()
+        for k, column in enumerate([theta] if shared else list(theta.T)):
             bounds = layer.bounds(
                 column,
                 threshold=threshold,
@@ -183,23 +199,31 @@ class ProvedSearch:
                 upper = min(upper, layer.relaxed(column, self._clock.time_limit))
             largest = max(largest, upper)
             if bounds.lower > threshold:
-                found.append(self._neighbours(bounds, column, threshold, generation.n_rounds))
+                near = self._neighbours(bounds, generation.n_rounds)
+                found = found.joined(self._paying(near, bounds.others, theta, k, threshold))
         dual, value = scaled_bound(generation.restricted.program, theta, largest)
         self.violation = max(0.0, largest / self._alpha - 1.0)
         if value > self._bound:
             self._bound, self._dual = value, dual
-        return np.vstack(found)
+        return found
 
-    def _neighbours(
-        self, bounds: SupportBounds, theta: FloatArray, threshold: float, seed: int
-    ) -> FloatArray:
+    def _neighbours(self, bounds: SupportBounds, seed: int) -> FloatArray:
+        """Return weights near those that pay most, and others that the search has met."""
+        copies = np.tile(bounds.weights, (_STARTS_NEARBY, 1))
+        return np.vstack([_scattered(copies, _NEARBY, np.random.default_rng(seed)), bounds.others])
+
+    def _paying(
+        self, near: FloatArray, others: FloatArray, theta: FloatArray, k: int, threshold: float
+    ) -> Neurons:
         """Return the neurons that pay and what ascents from near them find."""
-        best = bounds.weights
-        copies = np.tile(best, (_STARTS_NEARBY, 1))
-        near = np.vstack([_scattered(copies, _NEARBY, np.random.default_rng(seed)), bounds.others])
-        weights, values = self._layer.maxima(theta, near, n_starts=4)
+        objective = self.objective
+        if objective.shared:
+            own = feeding_best(objective, theta, others)
+            found = best_candidates(objective, theta, near, own, floor=threshold, n_best=_MOST_ENTERING)
+            return found.neurons
+        weights, values = self._layer.maxima(theta[:, k], near, n_starts=4)
         above = np.flatnonzero(np.abs(values) > threshold)[:_MOST_ENTERING]
-        return np.vstack([bounds.others, weights[above]])
+        return self._on_output(np.vstack([others, weights[above]]), np.ones(len(others) + above.size), k)
 
 
 def _scattered(weights: FloatArray, distance: float, rng: np.random.Generator) -> FloatArray:

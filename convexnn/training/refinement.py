@@ -13,9 +13,11 @@ from convexnn.certificates.refining import AskBound, register_refinement
 from convexnn.networks import Network
 from convexnn.problem import Problem
 from convexnn.programs.restricted import RestrictedProgram
+from convexnn.training.ascent import feeding_best
 from convexnn.training.descent.first_network import descend, first_descent
-from convexnn.training.descent.objective import Objective, merged
-from convexnn.training.engine import ColumnGeneration, Step
+from convexnn.training.descent.merging import merged
+from convexnn.training.descent.objective import Objective
+from convexnn.training.engine import ColumnGeneration, Policy, Step
 from convexnn.training.local_search import LocalSearch
 from convexnn.training.options import TrainingOptions
 from convexnn.training.train import train
@@ -48,7 +50,7 @@ _MOST_VISITS = 3_000_000
 _TRIAL_SHARE, _TRIAL_SECONDS, _TRAINABLE_SHARE = 0.2, 10.0, 0.1
 
 
-class CertifiedSearch:
+class CertifiedSearch(Policy):
     """Policy: local ascents; where these find nothing new, the bound of a certificate.
 
     Parameters
@@ -132,7 +134,10 @@ class CertifiedSearch:
         self._bound = max(self._bound, bound.value)
         if relative_gap(min(self._attained, generation.result.objective), self._bound) <= self._tol:
             return replace(ended, stopped=Status.CONVERGED, message="The bound closes the gap.")
-        entering = self._problem.frame.weights(bound.price.neurons)
+        weights = self._problem.frame.weights(bound.price.neurons)
+        entering = feeding_best(
+            self._objective, generation.result.dual_point, weights, floor=self._objective.alpha
+        )
         if generation.restricted.lacks(entering):
             return Step(entering, ended.accuracy)
         known = max(self._problem.alpha, bound.price.lower)
@@ -141,7 +146,7 @@ class CertifiedSearch:
         if ended.stopped is Status.INACCURATE or self._search_tol <= _FINEST_TOL:
             return replace(ended, stopped=Status.INACCURATE)
         self._search = self._searching(max(_FINEST_TOL, _TIGHTER * self._search_tol))
-        return Step(np.empty((0, entering.shape[1])), self._search_tol)
+        return Step(self._objective.empty(), self._search_tol)
 
 
 def refine(

@@ -11,6 +11,7 @@ from convexnn.programs.pattern_choice import choose_patterns
 from convexnn.training.closed import train_linear
 from convexnn.training.fit import Fit
 from convexnn.training.listed import ListedProgram
+from convexnn.training.listed_pairs import ListedPairs
 from convexnn.training.local_search import adapt
 from convexnn.training.options import TrainingOptions
 from convexnn.training.proved_search import prove
@@ -62,7 +63,8 @@ def train(problem: Problem, options: TrainingOptions, clock: Clock, previous: Ne
         return (train_linear if linear else train_weighted)(problem, options, clock, previous)
     choice = choose_patterns(options.patterns, problem, options.random_state)
     if choice is not None:
-        return ListedProgram(problem, choice, previous).fit(problem.alpha, options, clock)
+        listed = ListedPairs if problem.shared else ListedProgram
+        return listed(problem, choice, previous).fit(problem.alpha, options, clock)
     if options.patterns == "auto":
         return adapt(problem, options, clock, previous)
     check_exact(problem, clock)

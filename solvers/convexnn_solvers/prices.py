@@ -32,10 +32,12 @@ def prices(
     """
     design, limited = program.design, clock is not None and clock.limited
     n, d = design.n_samples, design.n_features
-    n_slots = int(np.prod(program.block_shape[:3]))
+    n_slots = program.n_slots
     gradients: FloatArray | None
     if clock is None or not limited or 2.0 * n * d * n_slots / program.n_signs <= _QUICK_PRODUCTS:
-        gradients = design.adjoint(theta)
+        first = np.arange(n_slots // program.n_signs)
+        gradients = design.adjoint(theta) if program.directions is None else program.gradients(first, theta)
+        gradients = gradients.reshape(program.block_shape[1:])
     else:
         gradients = _gradients(program, theta, clock)
     if gradients is None:
@@ -55,17 +57,16 @@ def support(program: ConvexProgram, theta: FloatArray, clock: Clock | None = Non
 
 
 def _gradients(program: ConvexProgram, theta: FloatArray, clock: Clock) -> FloatArray | None:
-    """``A_i' theta[:, k]``, shape (K, P, d); None if the time is over before all are known."""
-    _, n_outputs, n_blocks, d = program.block_shape
-    gradients = np.empty((n_outputs * n_blocks, d))
-    outputs, blocks = np.divmod(np.arange(n_outputs * n_blocks), n_blocks)
+    """``A_i' theta g`` of the first sign, (K, P, d); None if the time is over before all are known."""
+    shape = program.block_shape[1:]
+    gradients = np.empty((shape[0] * shape[1], shape[2]))
     start = 0
     for size in pieces(clock):
-        part = slice(start, start + size)
-        gradients[part] = program.design.block_gradients(blocks[part], theta, outputs[part])
+        slots = np.arange(start, min(start + size, len(gradients)))
+        gradients[slots] = program.gradients(slots, theta)
         start += size
         if start >= len(gradients):
-            return gradients.reshape(n_outputs, n_blocks, d)
+            return gradients.reshape(shape)
     return None
 
 

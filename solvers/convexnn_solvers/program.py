@@ -8,10 +8,15 @@ With ``S`` signs, ``K`` outputs, ``P`` patterns and ``d`` weights a block, the v
 
 where ``L(f) = sum_i s_i loss(f_i, y_i)`` is a weighted **sum** over the samples. Without cones one sign is
 enough (``S = 1``). The norm runs over the penalised coordinates of a block.
+
+Blocks of that program feed one output each. With `directions` of shape ``(M, P, K)`` a block feeds all of
+them, in a direction of its own, and blocks have the shape ``(1, M, P, d)``::
+
+    f = sum_{m,i} A_i blocks[0,m,i] directions[m,i]' + c
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar, Protocol
 
 import numpy as np
@@ -214,6 +219,9 @@ class ConvexProgram:
         Non-negative; the data term is ``sum_i sample_weight[i] * loss_i``.
     fit_intercept : bool
         Whether the unpenalised ``c`` exists.
+    directions : ndarray of shape (M, P, K), optional
+        How blocks are shared among the outputs, M of them for each pattern: vectors of norm one, or zero
+        where a pattern has fewer blocks.
 
     Raises
     ------
@@ -227,6 +235,7 @@ class ConvexProgram:
     alpha: float
     sample_weight: FloatArray
     fit_intercept: bool
+    directions: FloatArray | None = None
 
     norm: ClassVar[str] = "group"
 
@@ -241,11 +250,19 @@ class ConvexProgram:
             raise ValueError(f"alpha must be finite and non-negative; got {self.alpha!r}.")
         if not (np.isfinite(self.sample_weight).all() and (self.sample_weight >= 0).all()):
             raise ValueError("sample_weight must be finite and non-negative.")
+        if self.directions is not None and self.directions.shape[1:] != (
+            self.design.n_blocks,
+            self.n_outputs,
+        ):
+            raise ValueError(
+                f"directions must have shape (M, {self.design.n_blocks}, {self.n_outputs}); "
+                f"got {self.directions.shape}."
+            )
 
     @property
     def n_signs(self) -> int:
-        """2 with cones (a positive and a negative part), else 1."""
-        return 2 if self.design.constrained else 1
+        """2 with cones (a positive and a negative part) and without directions, else 1."""
+        return 2 if self.design.constrained and self.directions is None else 1
 
     @property
     def n_outputs(self) -> int:
@@ -253,9 +270,40 @@ class ConvexProgram:
         return int(self.targets.shape[1])
 
     @property
+    def n_slots(self) -> int:
+        """Number of blocks, ``S K P`` or ``M P``."""
+        return int(np.prod(self.block_shape[:3]))
+
+    @property
     def block_shape(self) -> tuple[int, int, int, int]:
-        """Shape ``(S, K, P, d)`` of the variable."""
-        return (self.n_signs, self.n_outputs, self.design.n_blocks, self.design.n_features)
+        """Shape ``(S, K, P, d)`` of the variable, ``(1, M, P, d)`` with directions."""
+        n_layers = self.n_outputs if self.directions is None else len(self.directions)
+        return (self.n_signs, n_layers, self.design.n_blocks, self.design.n_features)
+
+    def feeds(self, slots: IntArray) -> FloatArray:
+        """Directions in which blocks feed the outputs, their signs included, (m,) -> (m, K).
+
+        Slots are positions in the flattened leading axes of the blocks.
+        """
+        if self.directions is not None:
+            return np.asarray(self.directions.reshape(-1, self.n_outputs)[slots])
+        signs, outputs = np.divmod(slots // self.design.n_blocks, self.n_outputs)
+        return np.asarray(np.eye(self.n_outputs)[outputs] * (1.0 - 2.0 * signs[:, None]))
+
+    def gradients(self, slots: IntArray, dual: FloatArray) -> FloatArray:
+        """``A_i' dual g`` for blocks on ``A_i`` that feed in directions ``g``: (m,), (n, K) -> (m, d)."""
+        patterns = slots % self.design.n_blocks
+        if self.directions is not None:
+            # A column for each block: what it sees of the dual point.
+            return self.design.block_gradients(patterns, dual @ self.feeds(slots).T, np.arange(len(slots)))
+        signs, outputs = np.divmod(slots // self.design.n_blocks, self.n_outputs)
+        gradients = self.design.block_gradients(patterns, dual, outputs)
+        return np.asarray((1.0 - 2.0 * signs[:, None]) * gradients)
+
+    def restrict(self, patterns: IntArray) -> "ConvexProgram":
+        """Return the program over a subset of the patterns."""
+        directions = None if self.directions is None else self.directions[:, patterns]
+        return replace(self, design=self.design.restrict(patterns), directions=directions)
 
     def zeros(self) -> FloatArray:
         """Return the zero point, shape ``(S, K, P, d)``."""
@@ -263,6 +311,11 @@ class ConvexProgram:
 
     def outputs(self, blocks: FloatArray, intercept: FloatArray) -> FloatArray:
         """``f`` of shape ``(n, K)``."""
+        if self.directions is not None:
+            flat = blocks.reshape(-1, blocks.shape[-1])
+            used = np.flatnonzero(flat.any(axis=1))
+            values = self.design.block_outputs(used % self.design.n_blocks, flat[used])
+            return np.asarray(values.T @ self.feeds(used)) + intercept
         signed = blocks[0] - blocks[1] if self.n_signs == 2 else blocks[0]
         return self.design.forward(signed) + intercept
 

@@ -89,6 +89,11 @@ def solve(
             "alpha=0 with the logistic loss has no minimum when the classes can be separated. "
             "Got alpha=0; give a positive alpha."
         )
+    if program.alpha == 0 and program.directions is not None:
+        raise ValueError(
+            "With alpha=0 blocks with directions have nothing over blocks that feed one output each. "
+            "Leave the directions out."
+        )
     record = Record(tol, names[0])
     with single_blas_thread() if backends[0].shares_work else nullcontext():
         measure_starts(program, record, start, clock)

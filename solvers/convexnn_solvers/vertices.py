@@ -42,25 +42,32 @@ def fewer_blocks(program: ConvexProgram, blocks: FloatArray, clock: Clock) -> Fl
     -------
     ndarray of shape (S, K, P, d)
     """
-    n, fewer = program.design.n_samples, blocks
-    for k in range(program.n_outputs):
-        signs, patterns = np.nonzero(blocks[:, k].any(axis=-1))
-        if patterns.size <= n or clock.expired:
+    fewer, flat = blocks, blocks.reshape(-1, blocks.shape[-1])
+    used = np.flatnonzero(flat.any(axis=1))
+    feeds = program.feeds(used)
+    # Blocks that feed one output each can be chosen output after output.
+    if program.directions is None:
+        groups = [np.flatnonzero(feeds[:, k]) for k in range(program.n_outputs)]
+    else:
+        groups = [np.arange(used.size)]
+    for own in groups:
+        fed = feeds[own][:, feeds[own].any(axis=0)]
+        if own.size <= program.design.n_samples * fed.shape[1] or clock.expired:
             continue
-        scales = _scales(
-            program, blocks[signs, k, patterns], np.where(signs == 0, 1.0, -1.0), patterns, clock
-        )
+        slots = used[own]
+        scales = _scales(program, slots, flat[slots], fed, clock)
         if scales is not None:
             fewer = fewer.copy() if fewer is blocks else fewer
-            fewer[signs, k, patterns] *= scales[:, None]
+            fewer.reshape(flat.shape)[slots] *= scales[:, None]
     return fewer
 
 
 def _scales(
-    program: ConvexProgram, weights: FloatArray, signs: FloatArray, patterns: IntArray, clock: Clock
+    program: ConvexProgram, slots: IntArray, weights: FloatArray, feeds: FloatArray, clock: Clock
 ) -> FloatArray | None:
-    """Return scales of blocks, most of them zero, or None if none better are found."""
-    columns = program.design.block_outputs(patterns, signs[:, None] * weights).T
+    """Return scales of blocks (m, d) that feed in directions (m, q), most of them zero, if some are found."""
+    values = program.design.block_outputs(slots % program.design.n_blocks, weights)
+    columns = (feeds[:, :, None] * values[:, None, :]).reshape(len(slots), -1).T
     costs = np.linalg.norm(weights[:, program.design.penalized], axis=1)
     target = columns.sum(axis=1)
     sizes = np.linalg.norm(columns, axis=0)

@@ -87,7 +87,7 @@ def working_sets(
         if isinstance(left, Status):
             yield Round(point, left, n_iter, "limit reached between two working sets")
             return
-        restricted = replace(program, design=program.design.restrict(chosen))
+        restricted = program.restrict(chosen)
         (inner,) = direct(restricted, backend, left, (point.blocks[:, :, chosen], point.intercept))
         n_iter += inner.n_iter
         point = _on_all_blocks(program, inner.point, chosen, options.clock)

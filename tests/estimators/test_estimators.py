@@ -86,9 +86,14 @@ def test_outputs_of_a_column_and_of_a_vector_are_the_same():
 def test_separate_outputs_add_up():
     # With one output per neuron nothing is shared, so the objective of two outputs is the sum of both.
     X, y = draw()
-    both = ConvexMLPRegressor(0.1, patterns="exact", tol=1e-7).fit(X, np.column_stack([y, y**2]))
-    alone = [ConvexMLPRegressor(0.1, patterns="exact", tol=1e-7).fit(X, t).objective_ for t in (y, y**2)]
+    options = {"patterns": "exact", "tol": 1e-7}
+    targets = np.column_stack([y, y**2])
+    both = ConvexMLPRegressor(0.1, multi_output="separate", **options).fit(X, targets)
+    alone = [ConvexMLPRegressor(0.1, **options).fit(X, t).objective_ for t in (y, y**2)]
     assert both.result_.objective == pytest.approx(sum(alone), rel=1e-6)
+    # Networks whose neurons feed one output are among those whose neurons feed all.
+    shared = ConvexMLPRegressor(0.1, **options).fit(X, targets)
+    assert shared.objective_ < both.objective_
 
 
 @pytest.mark.parametrize("n_classes", [2, 3, 4])

@@ -18,15 +18,15 @@ Y = np.abs(X[:, 0]) - X[:, 1] + 0.3 * RNG.normal(size=120)
 def pressed(monkeypatch):
     """Raise KeyboardInterrupt once, in the search after a program that was solved to the tolerance."""
     presses = []
-    priced = local_search.LocalSearch._priced
+    step = local_search.LocalSearch.step
 
-    def interrupted(self, generation, **options):
+    def interrupted(self, generation):
         if not presses and generation.n_rounds == 2:
             presses.append(generation.n_rounds)
             raise KeyboardInterrupt
-        return priced(self, generation, **options)
+        return step(self, generation)
 
-    monkeypatch.setattr(local_search.LocalSearch, "_priced", interrupted)
+    monkeypatch.setattr(local_search.LocalSearch, "step", interrupted)
     return presses
 
 

@@ -45,7 +45,8 @@ def test_scope_of_the_gap():
     assert scope(patterns="exact") == "global"
     assert scope(patterns="exact", activation="absolute_value") == "global"
     assert scope(patterns="exact", activation="gated_relu") == "patterns"
-    assert scope(patterns="exact", target=two) == "patterns"
+    assert scope(patterns="exact", target=two) == "global"
+    assert scope(patterns="exact", target=two, multi_output="separate") == "patterns"
     assert scope(patterns=5, random_state=0) == "patterns"
     assert scope(patterns=full) == "patterns"
     with pytest.warns(PatternCountWarning, match=f"Only {len(full)} distinct activation patterns"):
@@ -55,8 +56,9 @@ def test_scope_of_the_gap():
 def test_scope_of_classifiers():
     X, y = draw()
     assert ConvexMLPClassifier(0.1).fit(X, classes_of(y)).gap_scope_ == "global"
-    three = ConvexMLPClassifier(0.1, patterns="exact").fit(X[:6], classes_of(y[:6], 3))
-    assert three.gap_scope_ == "patterns"
+    for multi_output, scope in (("shared", "global"), ("separate", "patterns")):
+        model = ConvexMLPClassifier(0.1, patterns="exact", multi_output=multi_output)
+        assert model.fit(X[:6], classes_of(y[:6], 3)).gap_scope_ == scope
 
 
 def test_auto_adapts_where_there_are_too_many():

@@ -51,6 +51,7 @@ def path_of(case, **options):
         hidden_bias=case.hidden_bias,
         fit_intercept=case.fit_intercept,
         sample_weight=case.sample_weight,
+        multi_output="separate",
         **options,
     )
 

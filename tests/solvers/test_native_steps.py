@@ -78,8 +78,8 @@ def test_block_lists_are_parts_of_the_whole_program(mode, n_outputs):
     zero = np.zeros(program.n_outputs)
     np.testing.assert_allclose(blocks.forward(weights), program.outputs(whole, zero), atol=1e-12)
     signs, outputs, patterns = np.unravel_index(blocks.slots, program.block_shape[:3])
-    np.testing.assert_array_equal(blocks.signs, np.array([1.0, -1.0])[signs])
-    np.testing.assert_array_equal(blocks.outputs, outputs)
+    feeds = np.array([1.0, -1.0])[signs, None] * np.eye(program.n_outputs)[outputs]
+    np.testing.assert_array_equal(blocks.feeds, feeds)
     np.testing.assert_array_equal(blocks.patterns, patterns)
     np.testing.assert_allclose(blocks.norms(weights), program.block_norms(whole)[signs, outputs, patterns])
     # <A u, theta> = <u, A' theta>

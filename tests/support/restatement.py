@@ -113,6 +113,41 @@ def restated_optimum(
     raise RuntimeError(f"None of {solvers} finds the restated optimum; the last says {problem.status!r}.")
 
 
+def restated_shared_optimum(
+    X: Array,
+    y: Array,
+    pairs: list[tuple[NDArray[np.bool_], Array]],
+    *,
+    alpha: float,
+    loss: str = "squared_error",
+    delta: float = 1.0,
+    slopes: tuple[float, float] = (1.0, 0.0),
+    hidden_bias: str = "penalized",
+    fit_intercept: bool = True,
+    sample_weight: Array | None = None,
+) -> float:
+    """Optimum over blocks on given pairs of a pattern (n,) and an output direction (K,)."""
+    data = with_bias(X, hidden_bias)
+    n, d = data.shape
+    n_penalized = d - (hidden_bias == "free")
+    weight = np.ones(n) if sample_weight is None else sample_weight
+    f = np.ones((n, 1)) @ cp.reshape(
+        cp.Variable(y.shape[1]) if fit_intercept else np.zeros(y.shape[1]), (1, y.shape[1]), order="C"
+    )
+    constraints, norms = [], []
+    for pattern, direction in pairs:
+        z = cp.Variable((d, 1))
+        f = f + np.diag(np.where(pattern, slopes[0], slopes[1])) @ data @ z @ direction[None, :]
+        constraints.append(np.diag(np.where(pattern, 1.0, -1.0)) @ data @ z >= 0)
+        norms.append(cp.norm(z[:n_penalized, 0]))
+    cost = cp.sum(cp.multiply(weight, loss_of(loss, f, y, delta))) + alpha * cp.sum(cp.hstack(norms))
+    problem = cp.Problem(cp.Minimize(cost), constraints)
+    for solver in ("CLARABEL", "ECOS"):
+        if _solve(problem, solver) == cp.OPTIMAL:
+            return float(problem.value)
+    raise RuntimeError(f"No solver finds the restated optimum; the last says {problem.status!r}.")
+
+
 def restated_support(X: Array, pattern: NDArray[np.bool_], gradient: Array, *, n_penalized: int) -> float:
     """``max g.u`` over ``u`` in the cone of a pattern of `X` with unit norm of its first coordinates."""
     u = cp.Variable(X.shape[1])

@@ -15,9 +15,10 @@ from convexnn.programs import program_over, two_layer_program
 from convexnn.training import Fit, local_search
 from convexnn.training.ascent import best_candidates
 from convexnn.training.descent import first_network
-from convexnn.training.descent.newton import Descent
 from convexnn.training.descent.objective import Objective
+from convexnn.training.descent.trust_region import Descent
 from convexnn_solvers import Status, solve
+from convexnn_solvers.clock import Clock
 from program_cases import BIASES, LAYERS, LOSSES, draw_targets
 from training_cases import adapted as adapt
 
@@ -38,7 +39,8 @@ def draw_data(
 def kind_of(
     activation: str = "relu", hidden_bias: Any = "penalized", fit_intercept: bool = True
 ) -> NetworkKind:
-    return NetworkKind(LAYERS[activation], hidden_bias, fit_intercept)
+    """Of neurons that feed one output each; see test_shared.py for others."""
+    return NetworkKind(LAYERS[activation], hidden_bias, fit_intercept, multi_output="separate")
 
 
 def optimum_over_all_patterns(data: TrainingData, kind: NetworkKind, alpha: float) -> float:
@@ -225,11 +227,11 @@ def test_an_interrupt_leaves_the_best_answer(place: str, monkeypatch: pytest.Mon
     calls = {"descent": 0, "pricing": 0}
     step = Descent._step
 
-    def interrupted_step(self: Descent) -> float:
+    def interrupted_step(self: Descent, clock: Clock) -> float:
         calls["descent"] += 1
         if place == "descent" and calls["descent"] == 4:
             raise KeyboardInterrupt
-        return step(self)
+        return step(self, clock)
 
     def interrupted_pricing(*arguments: Any, **options: Any) -> Any:
         calls["pricing"] += 1

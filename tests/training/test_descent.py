@@ -10,13 +10,15 @@ from hypothesis import strategies as st
 from scipy.spatial.distance import pdist
 
 from convexnn._typing import FloatArray
-from convexnn.layers import GroupedLayer, HiddenLayer
+from convexnn.layers import HiddenLayer
 from convexnn.networks import TwoLayerNetwork
 from convexnn.problem import NetworkKind, Neurons, Problem, TrainingData, augment
-from convexnn.training.descent import newton_models
-from convexnn.training.descent.newton import Descent
-from convexnn.training.descent.newton_models import DirectModel, IterativeModel, descent_model
-from convexnn.training.descent.objective import Objective, merged, random_neurons
+from convexnn.training.descent.first_network import random_neurons
+from convexnn.training.descent.merging import merged
+from convexnn.training.descent.model import RoundedModel
+from convexnn.training.descent.objective import Objective
+from convexnn.training.descent.trust_region import Descent
+from convexnn.training.descent.weights import Weights
 from convexnn_solvers.clock import Clock
 from program_cases import LAYERS, LOSSES
 
@@ -83,93 +85,101 @@ def test_descent_is_never_worse_than_its_start(loss: str, activation: str, hidde
     neurons = random_neurons(objective, 12, np.random.default_rng(3))
     descent = Descent(objective, neurons)
     best = descent.run(30, 1e-4, Clock())
-    assert objective.value(best) == descent.best_value <= objective.value(neurons)
+    assert objective.value(best) == pytest.approx(descent.best_value, rel=1e-12)
+    assert descent.best_value <= objective.value(neurons)
     assert objective.value(best) < objective.value(objective.empty())
 
 
-def gradient_by_differences(objective: Objective, neurons: Neurons, width: FloatArray) -> FloatArray:
-    def value(weights: FloatArray) -> float:
-        moved = replace(neurons, weights=weights)
-        products = objective.rows @ weights.T
-        outputs = objective.rounded_outputs(moved, products, products, 0.0, width)
-        return objective.fit(outputs) + objective.penalty(moved)
+def draw_model(objective: Objective, n_neurons: int, seed: int, width: float) -> RoundedModel:
+    neurons = random_neurons(objective, n_neurons, np.random.default_rng(seed))
+    at = Weights.of(objective, neurons)
+    return RoundedModel(objective, at, objective.products(at.hidden), width)
 
-    gradient = np.zeros_like(neurons.weights)
-    for index in np.ndindex(*gradient.shape):
-        step = np.zeros_like(gradient)
-        step[index] = 1e-6
-        gradient[index] = (value(neurons.weights + step) - value(neurons.weights - step)) / 2e-6
-    return gradient
+
+def by_differences(model: RoundedModel, step: float) -> tuple[FloatArray, FloatArray]:
+    """Gradient and diagonal of the Hessian of what `moved` returns."""
+    n = len(model.gradient)
+    ahead, behind = (
+        np.array([model.moved(sign * step * row)[2] for row in np.eye(n)]) for sign in (1.0, -1.0)
+    )
+    return (ahead - behind) / (2 * step), (ahead - 2 * model.value + behind) / step**2
+
+
+def freed(objective: Objective, shared: bool) -> Objective:
+    return replace(objective, shared=shared)
 
 
 @pytest.mark.parametrize("loss", SMOOTH)
 @pytest.mark.parametrize("hidden_bias", ["penalized", "free"])
-def test_slopes_of_the_model_are_those_of_the_rounded_objective(loss: str, hidden_bias: str) -> None:
-    objective = draw_objective(4, loss=loss, activation="leaky_relu", hidden_bias=hidden_bias)
-    neurons = random_neurons(objective, 5, np.random.default_rng(5))
-    model = DirectModel(objective, neurons, 0.3)
-    np.testing.assert_allclose(
-        model.slopes, gradient_by_differences(objective, neurons, model.width), rtol=1e-5, atol=1e-6
-    )
-
-
-@pytest.mark.parametrize("fit_intercept", [True, False])
-def test_both_spaces_give_one_direction(fit_intercept: bool) -> None:
-    objective = replace(draw_objective(6, n=12), fit_intercept=fit_intercept)
-    neurons = random_neurons(objective, 6, np.random.default_rng(7))
-    model = DirectModel(objective, neurons, 0.1)
-    members = np.flatnonzero(neurons.outputs == 0)
-    blocks = model.blocks[members] + np.eye(3)
-    first, shift = model._in_weights(0, members, blocks, 0.1)
-    second, other_shift = model._in_samples(0, members, blocks, 0.1)
-    np.testing.assert_allclose(first, second, rtol=1e-8, atol=1e-10)
-    assert shift == pytest.approx(other_shift, rel=1e-8, abs=1e-12)
-
-
-@pytest.mark.parametrize("loss", SMOOTH)
-@pytest.mark.parametrize("positions", [1, 3])
-@pytest.mark.parametrize("fit_intercept", [True, False])
-def test_conjugate_gradients_find_the_direction_of_the_factors(
-    loss: str, positions: int, fit_intercept: bool, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("shared", [True, False])
+def test_slopes_of_the_model_are_those_of_the_rounded_objective(
+    loss: str, hidden_bias: str, shared: bool
 ) -> None:
-    objective = replace(
-        draw_objective(9, loss=loss, activation="leaky_relu", hidden_bias="free"), fit_intercept=fit_intercept
-    )
+    objective = draw_objective(4, loss=loss, activation="leaky_relu", hidden_bias=hidden_bias)
+    model = draw_model(freed(objective, shared), 5, 5, 0.3)
+    slopes, _ = by_differences(model, 1e-6)
+    fed = model.at.like(slopes)
+    output = fed.output if model.at.fed is None else fed.output * model.at.fed
+    wanted = Weights(fed.hidden, output, fed.intercept).flat()
+    np.testing.assert_allclose(model.gradient, wanted, rtol=1e-5, atol=2e-6)
+
+
+@pytest.mark.parametrize("loss", ["squared_error", "softmax", "log_loss"])
+@pytest.mark.parametrize("positions", [1, 3])
+@pytest.mark.parametrize("shared", [True, False])
+def test_products_are_those_of_the_hessian_where_no_kink_is_near(
+    loss: str, positions: int, shared: bool
+) -> None:
+    """Not rounded off at all the objective is quadratic in each layer, and its model is the exact one."""
+    objective = freed(draw_objective(9, loss=loss, activation="leaky_relu", hidden_bias="free"), shared)
     if positions > 1:
         rows = np.random.default_rng(10).normal(size=(positions * objective.n_samples, 3))
-        objective = replace(
-            objective, layer=GroupedLayer(rows, positions, LAYERS["leaky_relu"], np.ones(3, bool))
-        )
-    neurons = random_neurons(objective, 8, np.random.default_rng(11))
-    monkeypatch.setattr(newton_models, "_ACCURACY", 1e-12)
-    monkeypatch.setattr(newton_models, "_MAX_PRODUCTS", 1000)
-    expected = DirectModel(objective, neurons, 0.2).direction(0.1)
-    found = IterativeModel(objective, neurons, 0.2).direction(0.1)
-    for direct, iterative in zip(expected, found, strict=True):
-        np.testing.assert_allclose(iterative, direct, rtol=1e-7, atol=1e-9 * np.abs(expected[0]).max())
+        layer = HiddenLayer(rows, positions, LAYERS["leaky_relu"], np.ones(3, bool))
+        objective = replace(objective, layer=layer)
+    model = draw_model(objective, 4, 11, 0.0)
+    rng = np.random.default_rng(12)
+    step = model.at.like(rng.normal(size=model.gradient.size))
+    output = step.output if model.at.fed is None else step.output * model.at.fed
+    flat = Weights(step.hidden, output, step.intercept).flat()
+    gradients = []
+    for sign in (1.0, -1.0):
+        after, products, _ = model.moved(sign * 1e-6 * flat)
+        gradients.append(RoundedModel(objective, after, products, 0.0).gradient)
+    wanted = (gradients[0] - gradients[1]) / 2e-6
+    np.testing.assert_allclose(model.product(flat), wanted, rtol=1e-4, atol=1e-4 * np.abs(wanted).max())
 
 
-def test_a_step_through_zero_of_all_neurons_is_too_long(monkeypatch: pytest.MonkeyPatch) -> None:
-    objective = replace(draw_objective(14), fit_intercept=False)
-    start = random_neurons(objective, 6, np.random.default_rng(15))
-    optimum = replace(start, weights=0.25 * start.weights)
-    objective = replace(objective, targets=objective.layer_outputs(optimum), alpha=1e-9)
-    overshooting = (-1.5 * start.weights, np.zeros_like(start.intercept))
-    monkeypatch.setattr(DirectModel, "direction", lambda model, damping: overshooting)
-    descent = Descent(objective, start)
-    best = descent.run(1, 1e-5, Clock())
-    np.testing.assert_allclose(best.weights, optimum.weights, rtol=1e-12)
+@pytest.mark.parametrize("shared", [True, False])
+def test_the_diagonal_bounds_that_of_the_model(shared: bool) -> None:
+    model = draw_model(freed(draw_objective(13, loss="softmax"), shared), 6, 14, 0.2)
+    units = np.eye(len(model.gradient))
+    exact = np.array([unit @ model.product(unit) for unit in units])
+    fed = np.ones(len(units), dtype=bool)
+    if model.at.fed is not None:
+        everything = Weights(np.ones_like(model.at.hidden), model.at.fed, np.ones(3)).flat()
+        fed = everything > 0
+    np.testing.assert_allclose(model.diagonal[fed], exact[fed], rtol=1e-6)
 
 
-def test_large_models_are_iterative_and_descend(monkeypatch: pytest.MonkeyPatch) -> None:
-    objective = draw_objective(12, n=200)
-    neurons = random_neurons(objective, 10, np.random.default_rng(13))
-    assert isinstance(descent_model(objective, neurons, 0.3), DirectModel)
-    direct = Descent(objective, neurons).run(60, 1e-5, Clock())
-    monkeypatch.setattr(newton_models, "_DIRECT_OPERATIONS", 0.0)
-    assert isinstance(descent_model(objective, neurons, 0.3), IterativeModel)
-    iterative = Descent(objective, neurons).run(200, 1e-5, Clock())
-    assert objective.value(iterative) < 1.02 * objective.value(direct)
+@pytest.mark.parametrize("shared", [True, False])
+def test_neurons_feed_what_they_may(shared: bool) -> None:
+    objective = freed(draw_objective(15, loss="softmax", n=40), shared)
+    start = random_neurons(objective, 12, np.random.default_rng(16))
+    best = Descent(objective, start).run(60, 1e-4, Clock())
+    several = (np.abs(best.directions) > 0).sum(axis=1) > 1
+    assert len(best)
+    assert several.any() if shared else not several.any()
+    np.testing.assert_allclose(np.linalg.norm(best.directions, axis=1), 1.0, rtol=1e-12)
+
+
+def test_shared_outputs_end_below_separate_ones() -> None:
+    """Networks whose neurons feed one output each are among those whose neurons may feed all."""
+    values = []
+    for shared in (True, False):
+        objective = freed(draw_objective(17, loss="softmax", n=60, alpha=0.3), shared)
+        start = random_neurons(objective, 60, np.random.default_rng(18))
+        values.append(objective.value(Descent(objective, start).run(200, 1e-5, Clock())))
+    assert values[0] < values[1]
 
 
 @given(seed=st.integers(0, 2**32 - 1), activation=st.sampled_from(NON_GATED))
@@ -193,19 +203,6 @@ def test_descent_without_kinks_reaches_the_group_norm_optimum() -> None:
     start = Neurons(np.array([[0.5]]), np.ones((1, 1)), np.zeros(1))
     best = Descent(objective, start).run(100, 1e-10, Clock())
     assert best.weights[0, 0] == pytest.approx(3.0 - 2.0 / float(x @ x), rel=1e-6)
-
-
-@pytest.mark.parametrize("loss", ["squared_error", "log_loss"])
-def test_no_step_ends_neurons_that_the_objective_needs(loss: str) -> None:
-    """Rounded off by next to nothing the objective is the true one, which light damping must not raise."""
-    for seed in range(20):
-        objective = draw_objective(seed, loss=loss, n=40, alpha=0.05)
-        descent = Descent(objective, random_neurons(objective, 24, np.random.default_rng(seed)))
-        descent.width, descent._damping = 1e-9, 1e-6
-        for _ in range(6):
-            before = objective.value(descent._at)
-            descent._step()
-            assert objective.value(descent._at) <= before * (1 + 1e-7)
 
 
 @pytest.mark.parametrize("hidden_bias", ["penalized", "free", "none"])

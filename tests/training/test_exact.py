@@ -37,7 +37,7 @@ def trained(
     X, y, alpha, *, loss="squared_error", activation="relu", bias="penalized", intercept=True, **options
 ):
     data = TrainingData(X, y.reshape(len(y), -1), np.ones(len(y)), get_loss(loss))
-    kind = NetworkKind(get_activation(activation), bias, intercept)
+    kind = NetworkKind(get_activation(activation), bias, intercept, multi_output="separate")
     return proved(data, kind, alpha=alpha, **options)
 
 

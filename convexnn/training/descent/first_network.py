@@ -1,37 +1,43 @@
 """The first network of a fit: a wide one with random neurons that descends."""
 
+import math
 from dataclasses import replace
 
 import numpy as np
 
 from convexnn.losses import without_kinks
-from convexnn.training.descent.newton import Descent
-from convexnn.training.descent.objective import Objective, random_neurons
+from convexnn.problem import Neurons
+from convexnn.training.descent.objective import Objective
+from convexnn.training.descent.trust_region import Descent
 from convexnn_solvers.clock import Clock
 
-__all__ = ["descend", "first_descent"]
+__all__ = ["descend", "first_descent", "random_neurons"]
 
-# Neurons for each output: so many where alpha is at its largest, in proportion to one by alpha below it,
-# within limits. Descents from fewer ended above those from more on planted data; more than 300 brought
-# nothing.
+# Neurons for each output, or for all where these are shared: so many where alpha is at its largest, in
+# proportion to one by alpha below it, within limits. What wider networks gain, later neurons do too.
 _WIDTH_AT_LARGEST = 5.0
-_FEWEST_NEURONS, _MOST_NEURONS = 16, 300
-# What limits the width on large data: operations of one Newton step (seconds of one core), and entries of the
-# layer (240 MB).
-_STEP_OPERATIONS = 3e9
+_FEWEST_NEURONS, _MOST_NEURONS = 16, 100
+# Entries of the layer, which limit the width on large data (240 MB).
 _LAYER_ENTRIES = 30_000_000
 # Of more samples than twice this, so many lead the descent until its last steps.
 _LEADING_SAMPLES = 1500
 # Newton steps of one descent, tens in most, and the relative gain of one that ends it.
-_MAX_STEPS, _DESCENT_TOL = 200, 1e-3
+_MAX_STEPS, _DESCENT_TOL = 200, 3e-4
 # Shares of the time left that leading samples and then the descent on all of them may take.
 _LEADING_SHARE, _DESCENT_SHARE = 0.3, 0.8
 # Share of the largest alpha at which networks descend that are not regularised.
 _NEARLY_ZERO = 1e-6
+# Of the targets' spread what the outputs of random neurons are like.
+_FIRST_SHARE = 0.2
+_TINY = float(np.finfo(np.float64).tiny)
 
 
 def first_descent(
-    objective: Objective, largest: float, rng: np.random.Generator, clock: Clock
+    objective: Objective,
+    largest: float,
+    rng: np.random.Generator,
+    clock: Clock,
+    previous: Neurons | None = None,
 ) -> Descent | None:
     """Return a descent of random neurons, led by some of the samples where there are many.
 
@@ -43,6 +49,8 @@ def first_descent(
         Least alpha that leaves no neurons.
     rng : Generator
     clock : Clock
+    previous : Neurons, optional
+        To begin with instead.
 
     Returns
     -------
@@ -54,6 +62,8 @@ def first_descent(
         return None
     rounded = without_kinks(objective.loss, objective.targets, objective.weight)
     objective = replace(objective, alpha=alpha, loss=rounded)
+    if previous is not None and len(previous):
+        return Descent(objective, previous, settled=True)
     wanted = min(_MOST_NEURONS, max(_FEWEST_NEURONS, round(_WIDTH_AT_LARGEST * largest / alpha)))
     neurons, n_samples = random_neurons(objective, _width(objective, wanted), rng), objective.n_samples
     led = n_samples > 2 * _LEADING_SAMPLES
@@ -73,11 +83,33 @@ def descend(descent: Descent, clock: Clock, verbose: int) -> None:
 
 
 def _width(objective: Objective, wanted: int) -> int:
-    """Return a number of neurons, at most that wanted, for which a Newton step is not too much work."""
-    n, d = min(objective.n_samples, 2 * _LEADING_SAMPLES), objective.rows.shape[1]
-    n_outputs = int(objective.targets.shape[1])
-    affordable = _LAYER_ENTRIES // (len(objective.rows) * n_outputs)
-    width = min(wanted, max(_FEWEST_NEURONS // n_outputs, affordable))
-    while width > _FEWEST_NEURONS and n_outputs * n * width * d * min(n, width * d) > _STEP_OPERATIONS:
-        width = int(0.8 * width)
-    return int(width * n_outputs)
+    """Return a number of neurons, at most that wanted for each output that has its own."""
+    n_separate = 1 if objective.shared else int(objective.targets.shape[1])
+    affordable = _LAYER_ENTRIES // (len(objective.rows) * n_separate)
+    return n_separate * min(wanted, max(_FEWEST_NEURONS // n_separate, affordable))
+
+
+def random_neurons(objective: Objective, n_neurons: int, rng: np.random.Generator) -> Neurons:
+    """Draw neurons of Gaussian directions, smaller than the targets.
+
+    They feed the outputs in random directions or, where these are separate, every one with both signs.
+    """
+    n_outputs = objective.targets.shape[1]
+    weights = objective.random_directions(n_neurons, rng)
+    empty = objective.empty()
+    spread = 1.0
+    if objective.loss.task == "regression":
+        spread = float(np.abs(objective.targets - empty.intercept).mean()) or 1.0
+    size = (
+        objective.positions
+        * float(np.abs(objective.rows @ weights.T).mean())
+        * math.sqrt(max(1.0, n_neurons / n_outputs))
+    )
+    weights *= _FIRST_SHARE * spread / max(size, _TINY)
+    if objective.shared:
+        directions = rng.standard_normal((n_neurons, n_outputs))
+        directions /= np.linalg.norm(directions, axis=1, keepdims=True)
+        return Neurons(weights, directions, empty.intercept)
+    numbers = np.arange(n_neurons)
+    signs = np.where(numbers % 2 == 0, 1.0, -1.0)
+    return Neurons.separate(weights, signs, (numbers // 2) % n_outputs, empty.intercept)

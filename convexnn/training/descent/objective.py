@@ -1,6 +1,5 @@
 """The training objective as a non-convex one: neurons with their output weights balanced away."""
 
-import math
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Self
@@ -12,22 +11,18 @@ from convexnn._typing import BoolArray, FloatArray, IntArray
 from convexnn.activations import Activation
 from convexnn.layers import HiddenLayer
 from convexnn.losses import Loss
+from convexnn.losses.curvature import Curvature
 from convexnn.problem import Neurons, Problem
-from convexnn_solvers.threads import in_parts, sum_of_parts
+from convexnn_solvers.threads import in_parts
 
-__all__ = ["Objective", "merged", "random_neurons"]
+__all__ = ["Objective"]
 
-# Of a loss, relative to its largest: where all samples are on straight pieces a step needs some length.
-_LEAST_CURVATURE = 1e-6
-_FIRST_SHARE = 0.2
 # Of the median spread of the columns, what the spread of one counts as at least.
 _LEAST_SPREAD = 0.1
 # Spread of a column relative to its mean below which it is nothing but rounding.
 _CONSTANT = 1e-8
 # The same relative to the largest spread, where columns come out of a product of matrices.
 _ROUNDING = 1e-12
-# Weights of a neuron up to which squares of rows are added up by a kernel instead of by BLAS.
-_SMALL = 32
 _TINY = float(np.finfo(np.float64).tiny)
 
 
@@ -49,6 +44,8 @@ class Objective:
         Weights that answer one on every row, where hidden units have a bias.
     axes : ndarray of shape (d, columns) or None
         Turns rows into the columns of the data; None where they are the same.
+    shared : bool
+        Whether a neuron may feed several outputs.
     """
 
     layer: HiddenLayer
@@ -59,6 +56,7 @@ class Objective:
     fit_intercept: bool
     constant: FloatArray | None = None
     axes: FloatArray | None = None
+    shared: bool = False
 
     @classmethod
     def of(cls, problem: Problem) -> Self:
@@ -72,6 +70,7 @@ class Objective:
             problem.fit_intercept,
             problem.constant,
             problem.frame.basis,
+            problem.shared,
         )
 
     @property
@@ -81,7 +80,7 @@ class Objective:
 
     @property
     def activation(self) -> Activation:
-        """Of the layer, not gated."""
+        """Of the layer."""
         return self.layer.activation
 
     @property
@@ -108,56 +107,115 @@ class Objective:
         norms: FloatArray = np.linalg.norm(weights * self.penalized, axis=1)
         return norms
 
+    def products(self, weights: FloatArray, out: FloatArray | None = None) -> FloatArray:
+        """``X weights'``, (m, d) -> (n P, m), into an array if one is given."""
+        X = self.rows
+        products = np.empty((len(X), len(weights))) if out is None else out
+
+        def work(part: slice) -> None:
+            np.matmul(X[part], weights.T, out=products[part])
+
+        in_parts(work, len(X), 2.0 * X.size * len(weights))
+        return products
+
+    def rows_times(self, values: FloatArray) -> FloatArray:
+        """``values' X``, (n P, m) -> (m, d)."""
+        X = self.rows
+        sums = np.empty((values.shape[1], X.shape[1]))
+
+        def work(part: slice) -> None:
+            np.matmul(values[:, part].T, X, out=sums[part])
+
+        in_parts(work, values.shape[1], 2.0 * X.size * values.shape[1])
+        return sums
+
+    def turn(self, slopes: FloatArray, kinks: FloatArray, products: FloatArray, turned: FloatArray) -> None:
+        """Write the sums of ``slopes * products`` over each sample's rows, then multiply products by `kinks`.
+
+        Arrays are of shape (n P, m) and (n, m).
+        """
+
+        def work(part: slice) -> None:
+            rows = slice(part.start * self.positions, part.stop * self.positions)
+            _turn(slopes[rows], kinks[rows], self.positions, products[rows], turned[part])
+
+        in_parts(work, self.n_samples, 4.0 * products.size)
+
+    def add_turned(self, slopes: FloatArray, values: FloatArray, products: FloatArray) -> None:
+        """Add ``slopes`` times the values (n, m) of each row's sample to products (n P, m)."""
+
+        def work(part: slice) -> None:
+            rows = slice(part.start * self.positions, part.stop * self.positions)
+            _add_turned(slopes[rows], values[part], self.positions, products[rows])
+
+        in_parts(work, self.n_samples, 2.0 * products.size)
+
+    def open_rows(self, neurons: Neurons) -> BoolArray | None:
+        """Which rows the gates of neurons let through, (n P, m); None where the signs of products decide."""
+        if not self.activation.gated or neurons.gates is None:
+            return None
+        return np.asarray(self.rows @ neurons.gates.T >= 0)
+
+    def rounded_layer(
+        self, products: FloatArray, width: FloatArray, open_rows: BoolArray | None = None
+    ) -> FloatArray:
+        """Return the layer at ``X u = products``, with kinks rounded off, (n P, m) -> (n, m).
+
+        The kink of neuron ``j`` at row ``i`` is a parabola within ``width[j] |x_i|``. Gated layers have none.
+        """
+        hidden = np.zeros((self.n_samples, products.shape[1]))
+        if open_rows is not None:
+            answers = np.where(open_rows, self.activation.on, self.activation.off) * products
+            return np.asarray(answers.reshape(self.n_samples, self.positions, -1).sum(axis=1))
+
+        def work(part: slice) -> None:
+            rows = slice(part.start * self.positions, part.stop * self.positions)
+            _add_layer(
+                products[rows],
+                width,
+                self.row_norms[rows],
+                (self.activation.on, self.activation.off),
+                self.positions,
+                self.layer.selects,
+                hidden[part],
+            )
+
+        in_parts(work, self.n_samples, 4.0 * products.size)
+        return hidden
+
     def layer_outputs(self, neurons: Neurons) -> FloatArray:
         """``f`` of shape (n, K)."""
-        products = self.rows @ neurons.weights.T
-        return self.rounded_outputs(neurons, products, products, 0.0, np.zeros(len(neurons)))
-
-    def rounded_outputs(
-        self, neurons: Neurons, products: FloatArray, change: FloatArray, length: float, width: FloatArray
-    ) -> FloatArray:
-        """``f`` at ``X u = products + length * change``, the activation rounded off within a width.
-
-        The kink of neuron ``j`` at row ``i`` is a parabola within ``width[j] |x_i|``.
-        """
-        outputs = np.tile(neurons.intercept, (self.n_samples, 1))
-        slopes = (self.activation.on, self.activation.off)
-        _add_layer(
-            products,
-            change,
-            length,
-            width,
-            self.row_norms,
-            neurons.signs,
-            neurons.outputs,
-            slopes,
-            self.positions,
-            self.layer.selects,
-            outputs,
-        )
-        return outputs
+        products, width = self.products(neurons.weights), np.zeros(len(neurons))
+        hidden = self.rounded_layer(products, width, self.open_rows(neurons))
+        return np.asarray(hidden @ neurons.directions + neurons.intercept)
 
     def slopes(
-        self, neurons: Neurons, products: FloatArray, width: FloatArray, gradient: FloatArray
-    ) -> tuple[FloatArray, FloatArray, FloatArray]:
-        """Slopes of the rounded layer at ``X u = products``, those times the loss's, and curvature of kinks.
+        self,
+        products: FloatArray,
+        width: FloatArray,
+        pulls: FloatArray,
+        open_rows: BoolArray | None = None,
+    ) -> tuple[FloatArray, FloatArray]:
+        """Slopes of the rounded layer at ``X u = products``, and curvature of its kinks.
 
         Parameters
         ----------
-        neurons : Neurons
         products : ndarray of shape (n P, m)
         width : ndarray of shape (m,)
-        gradient : ndarray of shape (n, K)
-            Of the loss.
+        pulls : ndarray of shape (n, m)
+            Derivatives of the loss in the answers of each neuron.
+        open_rows : ndarray of bool, shape (n P, m), optional
+            Of a gated layer.
 
         Returns
         -------
-        layer, pulled, kinks : ndarray of shape (n P, m)
-            ``signs[j] phi'``, ``signs[j] phi' gradient``, and how much of ``x x'`` each row adds to the
-            curvature where its kink holds the neuron.
+        slopes, kinks : ndarray of shape (n P, m)
+            ``phi'``, and how much of ``x x'`` each row adds to the curvature where its kink holds the neuron.
         """
-        layer, pulled, kinks = (np.empty(products.shape) for _ in range(3))
-        slopes = (self.activation.on, self.activation.off)
+        if open_rows is not None:
+            fixed = np.where(open_rows, self.activation.on, self.activation.off)
+            return fixed.astype(np.float64), np.zeros(products.shape)
+        slopes, kinks = np.empty(products.shape), np.empty(products.shape)
 
         def work(part: slice) -> None:
             rows = slice(part.start * self.positions, part.stop * self.positions)
@@ -165,42 +223,16 @@ class Objective:
                 products[rows],
                 width,
                 self.row_norms[rows],
-                neurons.signs,
-                neurons.outputs,
-                gradient[part],
-                slopes,
+                pulls[part],
+                (self.activation.on, self.activation.off),
                 self.positions,
                 self.layer.selects,
-                layer[rows],
-                pulled[rows],
+                slopes[rows],
                 kinks[rows],
             )
 
         in_parts(work, self.n_samples, 8.0 * products.size)
-        return layer, pulled, kinks
-
-    def kink_curvature(self, kinks: FloatArray) -> FloatArray:
-        """``sum_r kinks[r, j] x_r x_r'``, (n P, m) -> (m, d, d)."""
-        (m, d), X = (kinks.shape[1], self.rows.shape[1]), self.rows
-        if d > _SMALL:
-            blocks = np.zeros((m, d, d))
-
-            def square(part: slice) -> None:
-                for j in range(part.start, part.stop):
-                    held = np.flatnonzero(kinks[:, j])
-                    blocks[j] = (X[held] * kinks[held, j, None]).T @ X[held]
-
-            in_parts(square, m, float(kinks.size * d))
-            return blocks
-
-        def work(part: slice) -> FloatArray:
-            own = np.zeros((m, d, d))
-            _add_squares(kinks[part], X[part], own)
-            return own
-
-        lower = sum_of_parts(work, len(X), float(kinks.size * d))
-        upper = np.tril(lower, -1).transpose(0, 2, 1)
-        return np.asarray(np.tril(lower) + upper)
+        return slopes, kinks
 
     def part(self, samples: IntArray) -> "Objective":
         """Return the objective of some samples, their weights raised to make up for the others."""
@@ -280,6 +312,10 @@ class Objective:
         """``alpha sum_j |u_j|``."""
         return self.alpha * float(self.norms(neurons.weights).sum())
 
+    def ridge(self, hidden: FloatArray, output: FloatArray) -> float:
+        """``alpha/2 (|u|^2 + |a|^2)`` of weights (m, d) and (m, K), the same where these are balanced."""
+        return 0.5 * self.alpha * float(((hidden * self.penalized) ** 2).sum() + (output**2).sum())
+
     def fit(self, outputs: FloatArray) -> float:
         """``L(f)``."""
         return self.loss.value(outputs, self.targets, self.weight)
@@ -292,11 +328,9 @@ class Objective:
         """Gradient of ``L``, (n, K)."""
         return self.loss.gradient(outputs, self.targets, self.weight)
 
-    def curvature(self, outputs: FloatArray) -> FloatArray:
-        """Diagonal second derivatives of ``L``, (n, K); outputs are treated as if they were separate."""
-        bend = np.diagonal(self.loss.curvature(outputs, self.targets, self.weight), axis1=1, axis2=2)
-        least = _LEAST_CURVATURE * self.loss.smoothness if self.loss.is_smooth else 0.0
-        return np.maximum(bend, least * self.weight[:, None])
+    def curvature(self, outputs: FloatArray) -> Curvature:
+        """Second derivatives of ``L`` at outputs (n, K)."""
+        return self.loss.second_derivatives(outputs, self.targets, self.weight)
 
     def empty(self) -> Neurons:
         """Return the best network without neurons."""
@@ -310,18 +344,14 @@ class Objective:
 @kernel
 def _add_layer(
     products: FloatArray,
-    change: FloatArray,
-    length: float,
     width: FloatArray,
     row_norms: FloatArray,
-    signs: FloatArray,
-    outputs: IntArray,
     slopes: tuple[float, float],
     positions: int,
     selects: bool,
-    total: FloatArray,
+    hidden: FloatArray,
 ) -> None:
-    """Add ``signs[j] phi(products + length * change)`` to column ``outputs[j]`` of each row's sample.
+    """Add ``phi(products)`` to each row's sample.
 
     If the layer selects, the largest row of each sample counts, otherwise their sum. Within ``w = width[j] *
     row_norms[i]`` of zero the kink is replaced by a parabola.
@@ -336,20 +366,18 @@ def _add_layer(
             if selects:
                 kept = low
                 for i in range(low + 1, low + positions):
-                    if products[i, j] + length * change[i, j] > products[kept, j] + length * change[kept, j]:
+                    if products[i, j] > products[kept, j]:
                         kept = i
             for i in range(low, low + positions):
                 if selects and i != kept:
                     continue
-                t = products[i, j] + length * change[i, j]
-                w = width[j] * row_norms[i]
+                t, w = products[i, j], width[j] * row_norms[i]
                 if t >= w:
-                    value = on * t
+                    hidden[sample, j] += on * t
                 elif t <= -w:
-                    value = off * t
+                    hidden[sample, j] += off * t
                 else:
-                    value = off * t + bend * (t + w) * (t + w) / (4.0 * w)
-                total[sample, outputs[j]] += signs[j] * value
+                    hidden[sample, j] += off * t + bend * (t + w) * (t + w) / (4.0 * w)
 
 
 @kernel
@@ -357,17 +385,14 @@ def _bend_layer(
     products: FloatArray,
     width: FloatArray,
     row_norms: FloatArray,
-    signs: FloatArray,
-    outputs: IntArray,
-    gradient: FloatArray,
+    pulls: FloatArray,
     slopes: tuple[float, float],
     positions: int,
     selects: bool,
     layer: FloatArray,
-    pulled: FloatArray,
     kinks: FloatArray,
 ) -> None:
-    """Fill the last three arrays as `Objective.slopes` describes."""
+    """Fill the last two arrays as `Objective.slopes` describes."""
     n, m = products.shape
     on, off = slopes
     bend = on - off
@@ -380,58 +405,37 @@ def _bend_layer(
                 for i in range(low + 1, low + positions):
                     if products[i, j] > products[kept, j]:
                         kept = i
-            pull = signs[j] * gradient[sample, outputs[j]]
             for i in range(low, low + positions):
-                layer[i, j], pulled[i, j], kinks[i, j] = 0.0, 0.0, 0.0
+                layer[i, j], kinks[i, j] = 0.0, 0.0
                 if selects and i != kept:
                     continue
                 t, w = products[i, j], width[j] * row_norms[i]
-                slope = on if t >= w else off
+                layer[i, j] = on if t >= w else off
                 if -w < t < w:
-                    slope = off + bend * 0.5 * (t / w + 1.0)
-                    kinks[i, j] = max(pull, 0.0) * bend / (2.0 * w)
-                layer[i, j] = signs[j] * slope
-                pulled[i, j] = slope * pull
+                    layer[i, j] = off + bend * 0.5 * (t / w + 1.0)
+                    kinks[i, j] = max(pulls[sample, j], 0.0) * bend / (2.0 * w)
 
 
 @kernel
-def _add_squares(weights: FloatArray, rows: FloatArray, blocks: FloatArray) -> None:
-    """Add the lower triangles of ``weights[r, j] x_r x_r'`` to each block j."""
-    for r in range(weights.shape[0]):
-        for j in range(weights.shape[1]):
-            if weights[r, j] != 0.0:
-                for a in range(rows.shape[1]):
-                    factor = weights[r, j] * rows[r, a]
-                    for b in range(a + 1):
-                        blocks[j, a, b] += factor * rows[r, b]
+def _turn(
+    slopes: FloatArray, kinks: FloatArray, positions: int, products: FloatArray, turned: FloatArray
+) -> None:
+    """Fill and change the last two arrays as `Objective.turn` describes."""
+    n, m = products.shape
+    for i in range(n):
+        sample = i // positions
+        first = sample * positions == i
+        for j in range(m):
+            value = slopes[i, j] * products[i, j]
+            turned[sample, j] = value if first else turned[sample, j] + value
+            products[i, j] *= kinks[i, j]
 
 
-def random_neurons(objective: Objective, n_neurons: int, rng: np.random.Generator) -> Neurons:
-    """Draw neurons of Gaussian directions, of both signs for every output, smaller than the targets."""
-    n_outputs = objective.targets.shape[1]
-    weights = objective.random_directions(n_neurons, rng)
-    empty = objective.empty()
-    spread = 1.0
-    if objective.loss.task == "regression":
-        spread = float(np.abs(objective.targets - empty.intercept).mean()) or 1.0
-    size = (
-        objective.positions
-        * float(np.abs(objective.rows @ weights.T).mean())
-        * math.sqrt(max(1.0, n_neurons / n_outputs))
-    )
-    weights *= _FIRST_SHARE * spread / max(size, _TINY)
-    numbers = np.arange(n_neurons)
-    signs = np.where(numbers % 2 == 0, 1.0, -1.0)
-    return Neurons.separate(weights, signs, (numbers // 2) % n_outputs, empty.intercept)
-
-
-def merged(objective: Objective, neurons: Neurons) -> Neurons:
-    """Add up neurons of one output direction and pattern, which cannot raise the objective."""
-    if not len(neurons):
-        return neurons
-    bits = objective.layer.bits(neurons.weights)
-    kinds = (neurons.directions + 0.0).view(np.uint64)
-    _, first, inverse = np.unique(np.hstack([bits, kinds]), axis=0, return_index=True, return_inverse=True)
-    weights = np.zeros((len(first), neurons.weights.shape[1]))
-    np.add.at(weights, inverse.ravel(), neurons.weights)
-    return neurons.take(first).with_weights(weights)
+@kernel
+def _add_turned(slopes: FloatArray, values: FloatArray, positions: int, products: FloatArray) -> None:
+    """Change the last array as `Objective.add_turned` describes."""
+    n, m = products.shape
+    for i in range(n):
+        sample = i // positions
+        for j in range(m):
+            products[i, j] += slopes[i, j] * values[sample, j]

@@ -145,16 +145,24 @@ class Cvxpy(Backend):
         """State a program: one variable for each sign, with a row for each block, output after output."""
         import cvxpy as cp
 
-        n_signs, n_outputs, n_patterns, d = program.block_shape
-        features = program.design.features()
-        blocks = [cp.Variable((n_outputs * n_patterns, d)) for _ in range(n_signs)]
+        n_signs, n_layers, n_patterns, d = program.block_shape
+        n_outputs, features = program.n_outputs, program.design.features()
+        blocks = [cp.Variable((n_layers * n_patterns, d)) for _ in range(n_signs)]
         intercept = cp.Variable(n_outputs) if program.fit_intercept else None
         difference = blocks[0] - blocks[1] if n_signs == 2 else blocks[0]
         outputs = cp.Variable(program.targets.shape)
-        columns = []
-        for k in range(n_outputs):
-            rows = difference[k * n_patterns : (k + 1) * n_patterns]
-            columns.append(features @ cp.vec(rows, order="C"))
+        layers = [difference[m * n_patterns : (m + 1) * n_patterns] for m in range(n_layers)]
+        if program.directions is None:
+            columns = [features @ cp.vec(rows, order="C") for rows in layers]
+        else:
+            shares = np.repeat(program.directions[:, :, None], d, axis=2)
+            columns = [
+                sum(
+                    features @ cp.vec(cp.multiply(share[:, :, k], rows), order="C")
+                    for share, rows in zip(shares, layers, strict=True)
+                )
+                for k in range(n_outputs)
+            ]
         value = cp.vstack(columns).T
         if intercept is not None:
             ones = np.ones((program.design.n_samples, 1))
@@ -166,7 +174,7 @@ class Cvxpy(Backend):
             constraints += [
                 cones @ cp.vec(variable[k * n_patterns : (k + 1) * n_patterns], order="C") >= 0
                 for variable in blocks
-                for k in range(n_outputs)
+                for k in range(n_layers)
             ]
         if program.alpha > 0:
             penalized = np.flatnonzero(program.design.penalized)

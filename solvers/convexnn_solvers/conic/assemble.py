@@ -79,7 +79,7 @@ def assemble(program: ConvexProgram, model: QuadraticModel | None = None) -> Con
     center = _center(program)
     n_r, n_e = epigraph.shift.size, epigraph.extra_linear.size
     n_c = program.n_outputs - program.loss.shift_invariant if program.fit_intercept else 0
-    n_blocks = int(np.prod(program.block_shape[:3]))
+    n_blocks = program.n_slots
     n_v = n_blocks * program.design.n_features
     n_t = n_blocks if program.alpha > 0 else 0
 
@@ -189,8 +189,16 @@ def _in_basis(columns: sparse.csc_array, basis: FloatArray) -> sparse.csc_array:
 
 
 def _equalities(program: ConvexProgram, features: sparse.csc_array, basis: FloatArray) -> sparse.csc_array:
-    """Columns of the blocks in the equalities; the features repeat for each output."""
-    repeated = sparse.csc_array(sparse.block_diag([-_in_basis(features, basis)] * program.n_outputs))
+    """Columns of the blocks in the equalities; the features repeat for each output that a block feeds."""
+    own, d = -_in_basis(features, basis), program.design.n_features
+    if program.directions is None:
+        repeated = sparse.csc_array(sparse.block_diag([own] * program.n_outputs))
+    else:
+        shares = np.repeat(program.directions, d, axis=1)
+        layers = [
+            [own @ sparse.diags_array(layer[:, k]) for layer in shares] for k in range(program.n_outputs)
+        ]
+        repeated = sparse.csc_array(sparse.block_array(layers))
     if program.n_signs == 1:
         return repeated
     return sparse.csc_array(sparse.hstack([repeated, sparse.csc_array(repeated.shape)]))
@@ -211,7 +219,7 @@ def _cone_rows(program: ConvexProgram, basis: FloatArray) -> sparse.csc_array | 
     lengths = np.sqrt(np.bincount(rows.indices, weights=rows.data**2, minlength=rows.shape[0]))
     if lengths.max(initial=0.0) > _UNEVEN * lengths[lengths > 0].min(initial=np.inf):
         rows.data = rows.data / lengths[rows.indices]
-    return _signed(sparse.block_diag([rows] * program.n_outputs, format="csc"), program.n_signs)
+    return _signed(sparse.block_diag([rows] * program.block_shape[1], format="csc"), program.n_signs)
 
 
 def _intercept_columns(program: ConvexProgram, n_c: int) -> sparse.sparray | None:
@@ -226,7 +234,7 @@ def _norm_rows(program: ConvexProgram, units: FloatArray) -> tuple[sparse.sparra
     """Rows of ``(norm_b, penalised part of block b)``: on blocks, on norms, and their cones' sizes."""
     penalized = np.flatnonzero(program.design.penalized)
     width, d = penalized.size + 1, program.design.n_features
-    n_blocks = int(np.prod(program.block_shape[:3]))
+    n_blocks = program.n_slots
     block = np.arange(n_blocks)
     heads = sparse.coo_array((-np.ones(n_blocks), (block * width, block)), shape=(n_blocks * width, n_blocks))
     one_sign = np.arange(n_blocks // program.n_signs)

@@ -21,9 +21,10 @@ _PER_OPERATION, _PER_READING = 2e-9, 2e-7
 
 def _n_entries(program: ConvexProgram) -> float:
     """Entries of the features, and of cones in the coordinates ``(v - w, w)``, if none is zero."""
-    _, n_outputs, n_blocks, d = program.block_shape
+    _, n_layers, n_blocks, d = program.block_shape
     cones = 3 if program.design.constrained else 0
-    return float(n_outputs) * n_blocks * d * (program.design.n_samples + cones * _n_rows(program))
+    fed = 1 if program.directions is None else program.n_outputs
+    return float(n_layers) * n_blocks * d * (fed * program.design.n_samples + cones * _n_rows(program))
 
 
 def _n_rows(program: ConvexProgram) -> int:
@@ -38,9 +39,9 @@ def setup_seconds(program: ConvexProgram) -> float:
 
 def step_seconds(program: ConvexProgram) -> float:
     """Seconds of one interior-point step: samples couple blocks and outputs, cones only a block's weights."""
-    _, n_outputs, n_blocks, d = program.block_shape
+    _, n_layers, n_blocks, d = program.block_shape
     n, n_weights = program.design.n_samples, n_blocks * d
-    operations = n_outputs**2 * float(n) * n_weights * min(n, n_weights)
+    operations = n_layers * program.n_outputs * float(n) * n_weights * min(n, n_weights)
     return _PER_OPERATION * operations + _PER_READING * _n_entries(program)
 
 

@@ -1,6 +1,7 @@
 """The blocks that a working set lists, and the linear maps between them and the outputs."""
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
@@ -20,7 +21,7 @@ class OutOfTimeError(Exception):
 
 @dataclass(frozen=True, eq=False)
 class BlockList:
-    """Distinct blocks of a program, each a (sign, output, pattern); weights are arrays of shape (m, d).
+    """Distinct blocks of a program, each a pattern with a direction; weights are arrays of shape (m, d).
 
     Attributes
     ----------
@@ -37,16 +38,10 @@ class BlockList:
         """Pattern of each block."""
         return self.slots % self.program.design.n_blocks
 
-    @property
-    def outputs(self) -> IntArray:
-        """Output of each block."""
-        return self.slots // self.program.design.n_blocks % self.program.n_outputs
-
-    @property
-    def signs(self) -> FloatArray:
-        """``+1`` or ``-1`` for each block."""
-        first = self.slots < self.program.design.n_blocks * self.program.n_outputs
-        return np.where(first, 1.0, -1.0)
+    @cached_property
+    def feeds(self) -> FloatArray:
+        """Direction in which each block feeds the outputs, its sign included, (m, K)."""
+        return self.program.feeds(self.slots)
 
     def gather(self, blocks: FloatArray) -> FloatArray:
         """Weights of the listed blocks, (S, K, P, d) -> (m, d)."""
@@ -59,19 +54,14 @@ class BlockList:
         return blocks
 
     def forward(self, weights: FloatArray) -> FloatArray:
-        """``f[:, k] = sum_j sign_j A_j weights[j]`` over the blocks of output k, (m, d) -> (n, K)."""
-        outputs = np.zeros((self.program.design.n_samples, self.program.n_outputs))
+        """``f = sum_j A_j weights[j] g_j'``, (m, d) -> (n, K)."""
         used = np.flatnonzero(weights.any(axis=1))
-        signed = self.signs[used, None] * weights[used]
-        values = self.program.design.block_outputs(self.patterns[used], signed)
-        for k in range(self.program.n_outputs):
-            outputs[:, k] = values[self.outputs[used] == k].sum(axis=0)
-        return outputs
+        values = self.program.design.block_outputs(self.patterns[used], weights[used])
+        return np.asarray(values.T @ self.feeds[used])
 
     def adjoint(self, dual: FloatArray) -> FloatArray:
-        """``sign_j A_j' dual[:, k_j]``, (n, K) -> (m, d)."""
-        gradients = self.program.design.block_gradients(self.patterns, dual, self.outputs)
-        return self.signs[:, None] * gradients
+        """``A_j' dual g_j``, (n, K) -> (m, d)."""
+        return self.program.gradients(self.slots, dual)
 
     def norms(self, weights: FloatArray) -> FloatArray:
         """Norms over the penalised coordinates, (m, d) -> (m,)."""

@@ -36,13 +36,12 @@ class Faces:
         self._active = BlockList(program, blocks.slots[self._used])
         counts, self._bases = self._active.derivative_factors(weights[self._used], 0.0, clock or Clock())
         self._owners = np.repeat(np.arange(self._used.size), counts)
-        signs, patterns = self._active.signs[self._owners], self._active.patterns[self._owners]
-        self._outputs = signs[:, None] * program.design.block_outputs(patterns, self._bases)
-        self._columns = self._active.outputs[self._owners]
+        self._outputs = program.design.block_outputs(self._active.patterns[self._owners], self._bases)
+        self._feeds = self._active.feeds[self._owners]
         if program.fit_intercept:
             ones = np.ones((program.n_outputs, self._outputs.shape[1]))
             self._outputs = np.vstack([self._outputs, ones])
-            self._columns = np.append(self._columns, np.arange(program.n_outputs))
+            self._feeds = np.vstack([self._feeds, np.eye(program.n_outputs)])
 
     @property
     def n_weights(self) -> int:
@@ -77,32 +76,16 @@ class Faces:
         slope = np.einsum("qd,qd->q", self._bases, gradients)
         if program.fit_intercept:
             slope = np.append(slope, model.gradient.sum(axis=0))
-        hessian = _loss_hessian(model, self._outputs, self._columns)
+        hessian = model.gram(self._outputs, self._feeds)
         _add_norms(hessian, program.alpha, self._bases * penalized, units, norms, owners)
         hessian[np.diag_indices(len(slope))] += _DAMPING * max(np.trace(hessian), np.finfo(np.float64).tiny)
         step = -cholesky_solve(hessian, slope)
 
         moved = np.array(weights)
         np.add.at(moved, self._used[owners], step[: len(owners), None] * self._bases)
-        n_slots = int(np.prod(program.block_shape[:3]))
-        moved[self._used] = program.design.shrink(self._active.slots, moved[self._used], 0.0, n_slots)
+        shrunk = program.design.shrink(self._active.slots, moved[self._used], 0.0, program.n_slots)
+        moved[self._used] = shrunk
         return moved, intercept + (step[len(owners) :] if program.fit_intercept else 0.0)
-
-
-def _loss_hessian(model: LossModel, outputs: FloatArray, columns: IntArray) -> FloatArray:
-    """Second derivatives of the loss in the coordinates whose outputs are the rows of `outputs`."""
-    hessian = np.zeros((len(outputs), len(outputs)))
-    members = [np.flatnonzero(columns == k) for k in range(model.gradient.shape[1])]
-    for k, first in enumerate(members):
-        for m, second in enumerate(members):
-            if model.coupled:
-                curvature = np.einsum("nj,nj->n", model.root[:, k], model.root[:, m])
-            elif k == m:
-                curvature = model.root[:, k] ** 2
-            else:
-                continue
-            hessian[np.ix_(first, second)] = (outputs[first] * curvature) @ outputs[second].T
-    return hessian
 
 
 def _add_norms(

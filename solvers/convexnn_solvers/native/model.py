@@ -1,5 +1,7 @@
 """Second-order models of a smooth loss around given outputs."""
 
+from copy import copy
+
 import numpy as np
 
 from convexnn_solvers._typing import FloatArray
@@ -61,3 +63,41 @@ class LossModel:
         """``S dual``, (n, K) -> (n, K)."""
         spread = np.einsum("nkj,nj->nk", self.root, dual) if self.coupled else self.root * dual
         return np.asarray(spread)
+
+    def scaled(self, size: FloatArray) -> "LossModel":
+        """Return the model with ``S`` divided by a diagonal, (n, K); for outputs that do not interact."""
+        model = copy(self)
+        model.root = self.root / size
+        return model
+
+    def gram(self, rows: FloatArray, feeds: FloatArray) -> FloatArray:
+        """Return the curvature in coordinates that change the outputs by ``rows[q] g_q'`` each.
+
+        Parameters
+        ----------
+        rows : ndarray of shape (q, n)
+        feeds : ndarray of shape (q, K)
+            Directions ``g``.
+
+        Returns
+        -------
+        ndarray of shape (q, q)
+        """
+        n_outputs, matrix = feeds.shape[1], np.zeros((len(rows), len(rows)))
+        members = [np.flatnonzero(feeds[:, k]) for k in range(n_outputs)]
+        if sum(own.size for own in members) > len(rows):
+            for j in range(n_outputs):
+                root = self.root[:, :, j] if self.coupled else self.root[:, j, None] * np.eye(n_outputs)[j]
+                factor = rows * (feeds @ root.T)
+                matrix += factor @ factor.T
+            return matrix
+        # Each feeds one output: blocks of the matrix for each pair of them.
+        for k, first in enumerate(members):
+            left = rows[first] * feeds[first, k, None]
+            for m, second in enumerate(members[: k + 1] if self.coupled else []):
+                curvature = np.einsum("nj,nj->n", self.root[:, k], self.root[:, m])
+                block = (left * curvature) @ (rows[second] * feeds[second, m, None]).T
+                matrix[np.ix_(first, second)], matrix[np.ix_(second, first)] = block, block.T
+            if not self.coupled:
+                matrix[np.ix_(first, first)] = (left * self.root[:, k] ** 2) @ left.T
+        return matrix

@@ -8,6 +8,7 @@ both are large.
 
 import math
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
@@ -43,12 +44,12 @@ def newton_direction(step: Subproblem, at: Evaluation, clock: Clock | None = Non
         factors.n_blocks + 1
     ):
         return _by_conjugate_gradients(step, factors, at.gradient, _diagonal(step, at))
-    if step.model.coupled:
-        return _coupled(step, factors, at.gradient)
-    direction = np.empty_like(at.gradient)
     # The slack adds a diagonal, which is scaled to one.
     diagonal = np.sqrt(_diagonal(step, at))
     right = at.gradient / diagonal
+    if _interact(step):
+        return _coupled(step, factors, right, diagonal) / diagonal
+    direction = np.empty_like(at.gradient)
     for k in range(at.gradient.shape[1]):
         root = np.sqrt(step.step) * step.model.root[:, k] / diagonal[:, k]
         if _across_is_cheaper(step, factors, k):
@@ -66,6 +67,11 @@ def _diagonal(step: Subproblem, at: Evaluation) -> FloatArray:
     return np.asarray(1.0 + step.slack_step * np.where(at.slack_moves, step.model.root**2, 0.0))
 
 
+def _interact(step: Subproblem) -> bool:
+    """Whether outputs have to be solved for together."""
+    return step.model.coupled or step.blocks.program.directions is not None
+
+
 def _across_is_cheaper(step: Subproblem, factors: "_Factors", k: int) -> bool:
     """Whether blocks without cones have more weights than there are samples."""
     n_rows = int((factors.outputs == k).sum())
@@ -77,9 +83,10 @@ def _dense_cost(step: Subproblem, factors: "_Factors") -> float:
     n, n_outputs = step.outputs.shape
     d = factors.rows.shape[1]
     per_output = np.bincount(factors.outputs, minlength=n_outputs).astype(float)
-    if step.model.coupled:
+    if _interact(step):
         q = float(per_output.sum())
-        return float(q * n * (q + d) + q**3 / 3)
+        passes = 1 if step.blocks.program.directions is None else n_outputs
+        return float(q * n * (passes * q + d) + q**3 / 3)
     small = np.minimum(per_output, n)
     if not step.blocks.program.design.constrained:
         per_output = np.where(per_output > n, 2 * per_output / d, per_output)
@@ -98,7 +105,8 @@ class _Factors:
         ``C_j`` one below another; the intercept's rows are zero here.
     owners : ndarray of shape (q,)
         Position of the row's block among the active ones; -1 for intercepts.
-    outputs : ndarray of shape (q,)
+    feeds : ndarray of shape (q, K)
+        Directions in which they feed the outputs.
     intercept_root : float
         Root of the intercept's step length over that of the blocks.
     """
@@ -106,7 +114,7 @@ class _Factors:
     active: BlockList
     rows: FloatArray
     owners: IntArray
-    outputs: IntArray
+    feeds: FloatArray
     intercept_root: float
 
     @classmethod
@@ -116,16 +124,21 @@ class _Factors:
         active = BlockList(program, step.blocks.slots[used])
         counts, rows = active.derivative_factors(at.weights[used], step.shrinkage, clock)
         owners = np.repeat(np.arange(used.size), counts)
-        outputs = active.outputs[owners]
+        feeds = active.feeds[owners]
         if program.fit_intercept:
             rows = np.vstack([rows, np.zeros((program.n_outputs, rows.shape[1]))])
             owners = np.append(owners, np.full(program.n_outputs, -1))
-            outputs = np.append(outputs, np.arange(program.n_outputs))
-        return cls(active, rows, owners, outputs, float(np.sqrt(step.intercept_step / step.step)))
+            feeds = np.vstack([feeds, np.eye(program.n_outputs)])
+        return cls(active, rows, owners, feeds, float(np.sqrt(step.intercept_step / step.step)))
 
     @property
     def n_blocks(self) -> int:
         return len(self.active.slots)
+
+    @cached_property
+    def outputs(self) -> IntArray:
+        """Output that each row feeds, where it is one, (q,)."""
+        return np.asarray(np.abs(self.feeds).argmax(axis=1), dtype=np.intp)
 
     def dense_rows(self, wanted: BoolArray) -> FloatArray:
         """``A_j C_j'`` row by row for the rows wanted, shape (q, n); signs are left out, they cancel."""
@@ -193,7 +206,7 @@ def _solve_across(
 
     The derivative of a block is ``t I + (1 - t) u u' / |u|^2`` with ``t = |u| / (|u| + shrinkage)``.
     """
-    own = factors.active.outputs == k
+    own = factors.active.feeds[:, k] != 0
     patterns, design = factors.active.patterns[own], factors.active.program.design
     weights = weights[weights.any(axis=1)][own]
     norms = np.linalg.norm(weights, axis=1)
@@ -205,25 +218,15 @@ def _solve_across(
     return cholesky_solve(matrix, right)
 
 
-def _coupled(step: Subproblem, factors: _Factors, right: FloatArray) -> FloatArray:
-    """Solve where the outputs of a sample interact: the Gram matrix has the curvature between them."""
-    model, outputs = step.model, factors.outputs
-    rows = factors.dense_rows(np.ones(len(outputs), dtype=np.bool_))
-    q = len(rows)
-    curvature = np.einsum("nkj,nlj->nkl", model.root, model.root)
-    matrix = np.empty((q, q))
-    members = [np.flatnonzero(outputs == k) for k in range(right.shape[1])]
-    for k, first in enumerate(members):
-        for m, second in enumerate(members[: k + 1]):
-            block = (rows[first] * curvature[:, k, m]) @ rows[second].T
-            matrix[np.ix_(first, second)] = block
-            matrix[np.ix_(second, first)] = block.T
-    matrix *= step.step
-    matrix[np.diag_indices(q)] += 1.0
-    spread = model.spread(right)
-    shares = step.step * cholesky_solve(matrix, np.einsum("qn,nq->q", rows, spread[:, outputs]))
-    back = np.stack([shares[own] @ rows[own] for own in members], axis=1)
-    return model.weigh(back) - right
+def _coupled(step: Subproblem, factors: _Factors, right: FloatArray, diagonal: FloatArray) -> FloatArray:
+    """Solve where blocks or samples make the outputs interact, all of them together."""
+    model = step.model if step.model.coupled else step.model.scaled(diagonal)
+    rows, feeds = factors.dense_rows(np.ones(len(factors.owners), dtype=np.bool_)), factors.feeds
+    matrix = step.step * model.gram(rows, feeds)
+    matrix[np.diag_indices(len(rows))] += 1.0
+    pulls = np.einsum("qn,nq->q", rows, model.spread(right) @ feeds.T)
+    shares = step.step * cholesky_solve(matrix, pulls)
+    return model.weigh(rows.T @ (shares[:, None] * feeds)) - right
 
 
 def _by_conjugate_gradients(

@@ -99,8 +99,7 @@ class Subproblem:
         program = self.blocks.program
         theta = -(self.model.gradient + self.model.spread(dual))
         points = self.weights + self.step * self.blocks.adjoint(theta)
-        n_slots = int(np.prod(program.block_shape[:3]))
-        weights = program.design.shrink(self.blocks.slots, points, self.shrinkage, n_slots)
+        weights = program.design.shrink(self.blocks.slots, points, self.shrinkage, program.n_slots)
         intercept = self.intercept + self.intercept_step * theta.sum(axis=0)
         outputs = self.blocks.forward(weights) + intercept
         difference = outputs - self.outputs

@@ -1,0 +1,165 @@
+"""Descents and searches in turn: all neurons slide, those that pay join, and all slide again.
+
+A descent whose neurons cross freely from cell to cell ends where no neuron of its own can do better. What it
+lacks are neurons elsewhere: ascents on the price find them, they enter with the size that lowers the
+objective most, and the next descent begins there. Each of these is short, as most neurons have settled.
+
+References
+----------
+Denoyelle, Duval, Peyre and Soubies, "The sliding Frank-Wolfe algorithm and its application to
+super-resolution microscopy", Inverse Problems 36, 2019.
+"""
+
+from collections.abc import Callable
+
+import numpy as np
+
+from convexnn._typing import FloatArray
+from convexnn.problem import Neurons
+from convexnn.training.ascent import Candidates
+from convexnn.training.descent.first_network import descend, first_descent
+from convexnn.training.descent.merging import merged
+from convexnn.training.descent.objective import Objective
+from convexnn.training.descent.trust_region import Descent
+from convexnn_solvers.clock import Clock
+
+__all__ = ["Sliding", "dual_guess", "with_sizes"]
+
+Search = Callable[[FloatArray, Neurons, Clock], Candidates]
+
+# Relative gain of a round below which convex programs, which need fewer neurons, bring more, and most rounds.
+_WORTH, _MAX_ROUNDS = 2e-3, 30
+# Newton steps of a later descent, and the relative gain of one that ends it.
+_MAX_STEPS, _DESCENT_TOL = 100, 1e-4
+# Price above alpha, relative to it, of a neuron worth a descent.
+_PAYS = 1e-3
+# Relative difference of objectives for which fewer neurons are worth more.
+_SAME_VALUE = 1e-6
+# Halvings of the size that neurons enter with.
+_MAX_HALVINGS = 30
+_TINY = float(np.finfo(np.float64).tiny)
+
+
+def dual_guess(objective: Objective, outputs: FloatArray) -> FloatArray:
+    """``-grad L`` at outputs (n, K), its columns summing to zero where there is an intercept."""
+    theta = -objective.gradient(outputs)
+    if objective.fit_intercept:
+        # A subgradient of a loss with kinks need not be orthogonal to the intercept.
+        theta -= objective.weight[:, None] * (theta.sum(axis=0) / objective.weight.sum())
+    return theta
+
+
+class Sliding:
+    """One run of descents and searches; `best` is the best network so far, also while one runs.
+
+    Parameters
+    ----------
+    objective : Objective
+        Of any loss; descents and prices are of one without kinks.
+    search : callable
+        Returns neurons that pay from a dual point, the network's own neurons and a clock.
+    verbose : int
+
+    Attributes
+    ----------
+    values : list of float
+        Objectives after each descent.
+    found : Candidates or None
+        Of the last search.
+    """
+
+    def __init__(self, objective: Objective, search: Search, verbose: int) -> None:
+        self._objective, self._search, self._verbose = objective, search, verbose
+        self._descent: Descent | None = None
+        self._kept: Descent | None = None
+        self.values: list[float] = []
+        self.found: Candidates | None = None
+
+    @property
+    def best(self) -> Neurons | None:
+        """The best network so far, None before any descent."""
+        descents = [descent for descent in (self._kept, self._descent) if descent is not None]
+        return min(descents, key=lambda descent: descent.best_value).best if descents else None
+
+    def run(
+        self, largest: float, rng: np.random.Generator, clock: Clock, previous: Neurons | None = None
+    ) -> None:
+        """Run rounds until one brings little, nothing pays, or the time is over.
+
+        Parameters
+        ----------
+        previous : Neurons, optional
+            To begin with instead of random ones.
+        largest : float
+            Least alpha that leaves no neurons.
+        rng : Generator
+        clock : Clock
+        """
+        self._descent = first_descent(self._objective, largest, rng, clock, previous)
+        if self._descent is None:
+            return
+        descend(self._descent, clock, self._verbose)
+        self._kept = self._descent
+        self.values.append(self._kept.best_value)
+        for _ in range(_MAX_ROUNDS):
+            if clock.expired or not self._round(self._kept, clock):
+                break
+        if self._objective.shared:
+            self._polish(self._kept, clock)
+
+    def _polish(self, kept: Descent, clock: Clock) -> None:
+        """Descend once more from merged neurons, which makes the convex program a smaller one."""
+        fewer = merged(kept.objective, kept.best)
+        self._descent = Descent(kept.objective, fewer, settled=True)
+        self._descent.run(_MAX_STEPS, _DESCENT_TOL, clock)
+        if self._descent.best_value <= kept.best_value * (1 + _SAME_VALUE):
+            self._kept = self._descent
+
+    def _round(self, kept: Descent, clock: Clock) -> bool:
+        """Search, let neurons in and descend; returns whether that was worth it."""
+        objective, neurons = kept.objective, merged(kept.objective, kept.best)
+        outputs = objective.layer_outputs(neurons)
+        theta = dual_guess(objective, outputs)
+        self.found = self._search(theta, neurons, clock)
+        if clock.expired or self.found.largest <= (1 + _PAYS) * objective.alpha:
+            return False
+        entering = with_sizes(objective, outputs, self.found.neurons, self.found.prices)
+        self._descent = Descent(objective, neurons.joined(entering), settled=True)
+        self._descent.run(_MAX_STEPS, _DESCENT_TOL, clock)
+        gain = kept.best_value - self._descent.best_value
+        if gain > 0:
+            self._kept = self._descent
+            self.values.append(self._descent.best_value)
+        if self._verbose:
+            best = self._kept if self._kept is not None else kept
+            print(
+                f"descent: objective {best.best_value:.8g}, {len(best.best)} neurons after "
+                f"{len(self.found.neurons)} joined, {clock.elapsed:.1f} s"
+            )
+        return gain > _WORTH * abs(self.values[-1])
+
+
+def with_sizes(objective: Objective, outputs: FloatArray, neurons: Neurons, prices: FloatArray) -> Neurons:
+    """Give neurons that pay sizes, in proportion to what they pay: one Newton step, halved until it helps.
+
+    Parameters
+    ----------
+    objective : Objective
+    outputs : ndarray of shape (n, K)
+        Of the network that they join.
+    neurons : Neurons
+        Of penalised norm 1.
+    prices : ndarray of shape (m,)
+        Above alpha.
+    """
+    excess = prices - objective.alpha
+    sizes = excess / excess.max()
+    unit = neurons.with_weights(sizes[:, None] * neurons.weights)
+    change = objective.layer_outputs(unit) - unit.intercept
+    curved = float((change * objective.curvature(outputs).times(change)).sum())
+    length, before = float(excess @ sizes) / max(curved, _TINY), objective.fit(outputs)
+    for _ in range(_MAX_HALVINGS):
+        if objective.fit(outputs + length * change) + length * objective.penalty(unit) < before:
+            break
+        length *= 0.5
+    return unit.with_weights(length * unit.weights)
