@@ -178,8 +178,7 @@ class Pricing:
         phi, free = self.problem.kind.activation, not self.layer.penalized.all()
         if phi.on == phi.off or not self._affords_branching(len(self.rows), _AUTO_OPERATIONS, clock):
             return each
-        t = np.zeros((len(self.rows), theta.shape[1]))
-        np.add.at(t, self._index, np.repeat(theta, self.layer.positions, axis=0))
+        t = self._on_distinct_rows(theta)
         sizes = np.abs(t).T @ np.linalg.norm(self.rows, axis=1)
         error = 4 * (len(theta) + 8) * _EPS * (abs(phi.on) + abs(phi.off)) * float(np.linalg.norm(sizes))
         linear = phi.off * (t.T @ self.rows)
@@ -248,13 +247,18 @@ class Pricing:
         steepest = max(abs(phi.on), abs(phi.off)) * (1 + 4 * (len(theta) + 4) * _EPS)
         return exact, np.asarray(steepest * (moved.T @ self.layer.reach))
 
+    def _on_distinct_rows(self, theta: FloatArray) -> FloatArray:
+        """Add up theta, (n,) or (n, K), over the rows that are equal."""
+        t = np.zeros((len(self.rows), *theta.shape[1:]))
+        np.add.at(t, self._index, np.repeat(theta, self.layer.positions, axis=0))
+        return t
+
     def _price(
         self, theta: FloatArray, threshold: float, hopeless: float, clock: Clock, operations: float
     ) -> tuple[SupportBounds, str]:
         """Bound the gain of one output."""
         phi = self.problem.kind.activation
-        t = np.zeros(len(self.rows))
-        np.add.at(t, self._index, np.repeat(theta, self.layer.positions))
+        t = self._on_distinct_rows(theta)
         used = t != 0
         rows, t = self.rows[used], t[used]
         slope = phi.on - phi.off

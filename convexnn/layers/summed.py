@@ -148,17 +148,8 @@ class HiddenLayer:
     def gain(self, theta: FloatArray) -> tuple[FloatArray, FloatArray]:
         """Return t (n K,) and g0 (d,) with ``theta . layer(u) = g0 . u + sum_r t_r max(x_r . u, 0)``.
 
-        The sum of theta (n,) is taken as zero where the bias has no norm.
-        """
-        phi = self.activation
-        pulls = np.repeat(theta, self.positions)
-        linear = np.where(self.penalized, phi.off * (pulls @ self.rows), 0.0)
-        return (phi.on - phi.off) * pulls, linear
-
-    def vector_gain(self, theta: FloatArray) -> tuple[FloatArray, FloatArray]:
-        """Return t (n K, q) and G0 (q, d) with ``theta' layer(u) = G0 u + sum_r t_r max(x_r . u, 0)``.
-
-        The sums of theta (n, q) are taken as zero where the bias has no norm.
+        The sum of theta (n,) is taken as zero where the bias has no norm. Of theta (n, q), for several
+        outputs together, they are t (n K, q) and g0 (q, d).
         """
         phi = self.activation
         pulls = np.repeat(theta, self.positions, axis=0)
@@ -216,20 +207,9 @@ class HiddenLayer:
 
         See `branch_and_bound.support_bounds` and `vector_gain.vector_bounds`.
         """
-        if theta.ndim == 2:
-            values, slopes = self.vector_gain(theta)
-            return vector_bounds(
-                self.rows,
-                values,
-                linear=slopes,
-                penalized=self.penalized,
-                threshold=threshold,
-                tol=tol,
-                stop_above=stop_above,
-                time_limit=time_limit,
-            )
         t, linear = self.gain(theta)
-        return support_bounds(
+        bound = support_bounds if theta.ndim == 1 else vector_bounds
+        return bound(
             self.rows,
             t,
             linear=linear,

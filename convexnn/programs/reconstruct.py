@@ -79,7 +79,7 @@ def blocks_from_neurons(program: ConvexProgram, neurons: Neurons) -> tuple[Float
         If a neuron's pattern, or its direction, is not among the program's.
     """
     design = cast(MaskedDesign, program.design)
-    patterns = design.owners(neurons.weights if neurons.gates is None else neurons.gates)
+    patterns = design.owners(neurons.cells)
     missing = int((patterns < 0).sum())
     if missing:
         raise ValueError(

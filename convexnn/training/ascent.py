@@ -123,15 +123,19 @@ def feeding_best(
     intercept = objective.empty().intercept
     if objective.shared:
         sizes = np.linalg.norm(gains, axis=1)
-        even = 1.0 / math.sqrt(gains.shape[1])
-        feeds = np.where(sizes[:, None] > 0, gains / np.maximum(sizes, _TINY)[:, None], even)
-        neurons = Neurons(weights, feeds, intercept)
+        neurons = Neurons(weights, _unit(gains), intercept)
     else:
         outputs = np.abs(gains).argmax(axis=1)
         sizes = np.abs(gains).max(axis=1)
         signs = np.where(gains[np.arange(len(weights)), outputs] < 0, -1.0, 1.0)
         neurons = Neurons.separate(weights, signs, outputs, intercept)
     return neurons.take(np.flatnonzero(sizes > floor * objective.norms(weights)))
+
+
+def _unit(gains: FloatArray) -> FloatArray:
+    """Return rows of norm one, (B, K); of no gain at all any direction is as good."""
+    sizes = np.linalg.norm(gains, axis=1, keepdims=True)
+    return np.where(sizes > 0, gains / np.maximum(sizes, _TINY), 1.0 / math.sqrt(gains.shape[1]))
 
 
 def _selected_candidates(
@@ -159,7 +163,7 @@ class _Climb:
     """Ascent on the price at a dual point."""
 
     def __init__(self, objective: Objective, theta: FloatArray, clock: Clock) -> None:
-        self.objective, self._theta, self._clock = objective, theta, clock
+        self.objective, self._clock = objective, clock
         self._rows = np.ascontiguousarray(objective.on_rows(theta).T)
         phi = objective.activation
         self._slopes = (phi.on, phi.off)
@@ -188,10 +192,7 @@ class _Climb:
 
     def _best_feeds(self, weights: FloatArray) -> FloatArray:
         """Directions of the outputs in which neurons gain most, (B, d) -> (B, K)."""
-        gains = self._gains(weights)
-        sizes = np.linalg.norm(gains, axis=1, keepdims=True)
-        even = 1.0 / math.sqrt(gains.shape[1])
-        return np.where(sizes > 0, gains / np.maximum(sizes, _TINY), even)
+        return _unit(self._gains(weights))
 
     def prices(self, neurons: Neurons) -> FloatArray:
         """Price of each neuron; 0 where it has no penalised part beyond rounding."""

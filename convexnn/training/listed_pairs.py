@@ -85,10 +85,9 @@ class ListedPairs:
         problem = self.problem.at(alpha)
         start = self._start if before is None else problem.neurons(before.network)
         search = _PairSearch(problem, self.choice, options.tol)
-        empty = search.empty()
+        empty = search.objective.empty()
         known = [empty] if start is None else [empty, start]
-        best = min(known, key=search.value)
-        first = search.first_program(best)
+        first = search.first_program(min(known, key=search.objective.value))
         fit = ColumnGeneration(problem, options, search, clock).run(first, clock)
         return replace(fit, patterns=self.choice.patterns)
 
@@ -106,8 +105,8 @@ class _PairSearch(Policy):
         self.first_accuracy = max(_PROGRAM_SHARE * tol, _LOOSEST_GAP)
         self._accuracy = self.first_accuracy
         self._bound, self._dual = -math.inf, np.zeros(problem.targets.shape)
-        self._objective, self._entering = Objective.of(problem), self.empty()
-        self._prices = np.zeros(0)
+        self.objective = Objective.of(problem)
+        self._entering, self._prices = self.objective.empty(), np.zeros(0)
 
     def prepare(self, restricted: RestrictedProgram, clock: Clock) -> RestrictedProgram:
         """Descend on both layers where gates fix the patterns: the program's directions then fit.
@@ -115,7 +114,7 @@ class _PairSearch(Policy):
         With gates the objective is smooth in the weights of both layers, so that Newton steps on all pairs
         and those that enter converge fast.
         """
-        objective = self._objective
+        objective = self.objective
         if self._design.constrained or not np.isfinite(objective.loss.smoothness):
             return restricted
         own = neurons_from_blocks(restricted.program, *restricted.start)
@@ -129,28 +128,20 @@ class _PairSearch(Policy):
         best = descent.run(_MAX_STEPS, _DESCENT_TOL, clock)
         return RestrictedProgram.from_neurons(self._problem, [best, self._entering], best)
 
-    def empty(self) -> Neurons:
-        """Return the best network without neurons."""
-        return Neurons.none(self._problem.layer.n_weights, self._problem.best_constant())
-
-    def value(self, neurons: Neurons) -> float:
-        """Objective of a network."""
-        return self._problem.objective(self._problem.network(neurons))
-
-    def _without_neurons(self) -> FloatArray:
-        """Return the dual point of constant outputs."""
-        objective, problem = self._objective, self._problem
-        return dual_guess(objective, np.tile(problem.best_constant(), (objective.n_samples, 1)))
+    def _paying_first(self) -> Neurons:
+        """Return the pairs that pay most at constant outputs."""
+        empty = self.objective.empty()
+        theta = dual_guess(self.objective, self.objective.layer_outputs(empty))
+        return self._paying(theta, empty, 0.0)[0]
 
     def priced_without_neurons(self) -> float:
         """Return the largest price of a pair there."""
-        self._paying(self._without_neurons(), self.empty(), 0.0)
+        self._paying_first()
         return float(self._prices.max(initial=0.0))
 
     def first_program(self, best: Neurons) -> RestrictedProgram:
         """Return the program over a network's pairs and those that pay most at constant outputs."""
-        entering, _ = self._paying(self._without_neurons(), self.empty(), 0.0)
-        return RestrictedProgram.from_neurons(self._problem, [best, entering], best)
+        return RestrictedProgram.from_neurons(self._problem, [best, self._paying_first()], best)
 
     def step(self, generation: ColumnGeneration) -> Step:
         """Price all pairs; where none pays more than the tolerance, or rounds bring little, that is all."""
@@ -179,7 +170,7 @@ class _PairSearch(Policy):
         """Return the last result, with a bound over all pairs if that closes the gap or has to be tight."""
         result = generation.result
         if self._bound == -math.inf and status is not Status.INTERRUPTED:
-            _, upper = self._paying(result.dual_point, self.empty(), math.inf)
+            _, upper = self._paying(result.dual_point, self.objective.empty(), math.inf)
             self._dual, self._bound = scaled_bound(generation.restricted.program, result.dual_point, upper)
         if self._bound == -math.inf:
             return result
@@ -197,12 +188,11 @@ class _PairSearch(Policy):
             prices, patterns = sizes.ravel(), np.repeat(np.arange(len(slopes)), sizes.shape[1])
             weights = left.transpose(0, 2, 1).reshape(-1, slopes.shape[1])
             feeds = right.reshape(-1, slopes.shape[2])
-            self.violation = max(0.0, float(sizes.max(initial=0.0)) / self._alpha - 1.0)
             upper = float(sizes.max(initial=0.0)) * (1 + 1e-13)
         else:
             upper = self._bounded(theta, sizes[:, 0])
             weights, feeds, patterns, prices = self._ascents(slopes, right)
-            self.violation = max(0.0, float(prices.max(initial=0.0)) / self._alpha - 1.0)
+        self.violation = max(0.0, float(prices.max(initial=0.0)) / self._alpha - 1.0)
         best = np.argsort(-prices, kind="stable")[:_MOST_ENTERING]
         best = best[prices[best] > floor]
         cells = self._patterns.generators[patterns[best]]

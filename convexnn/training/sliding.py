@@ -63,7 +63,7 @@ class Sliding:
     Attributes
     ----------
     values : list of float
-        Objectives after each descent.
+        Objectives after each descent that brought something, of the loss as it is.
     found : Candidates or None
         Of the last search.
     """
@@ -100,12 +100,16 @@ class Sliding:
             return
         descend(self._descent, clock, self._verbose)
         self._kept = self._descent
-        self.values.append(self._kept.best_value)
+        self._note(self._kept)
         for _ in range(_MAX_ROUNDS):
             if clock.expired or not self._round(self._kept, clock):
                 break
         if self._objective.shared:
             self._polish(self._kept, clock)
+
+    def _note(self, descent: Descent) -> None:
+        """Remember the objective that a descent has reached."""
+        self.values.append(self._objective.value(descent.best))
 
     def _polish(self, kept: Descent, clock: Clock) -> None:
         """Descend once more from merged neurons, which makes the convex program a smaller one."""
@@ -129,14 +133,13 @@ class Sliding:
         gain = kept.best_value - self._descent.best_value
         if gain > 0:
             self._kept = self._descent
-            self.values.append(self._descent.best_value)
+            self._note(self._kept)
         if self._verbose:
-            best = self._kept if self._kept is not None else kept
             print(
-                f"descent: objective {best.best_value:.8g}, {len(best.best)} neurons after "
+                f"descent: objective {self._descent.best_value:.8g}, {len(self._descent.best)} neurons after "
                 f"{len(self.found.neurons)} joined, {clock.elapsed:.1f} s"
             )
-        return gain > _WORTH * abs(self.values[-1])
+        return gain > _WORTH * abs(kept.best_value)
 
 
 def with_sizes(objective: Objective, outputs: FloatArray, neurons: Neurons, prices: FloatArray) -> Neurons:

@@ -35,9 +35,7 @@ def prices(
     n_slots = program.n_slots
     gradients: FloatArray | None
     if clock is None or not limited or 2.0 * n * d * n_slots / program.n_signs <= _QUICK_PRODUCTS:
-        first = np.arange(n_slots // program.n_signs)
-        gradients = design.adjoint(theta) if program.directions is None else program.gradients(first, theta)
-        gradients = gradients.reshape(program.block_shape[1:])
+        gradients = _all_gradients(program, theta)
     else:
         gradients = _gradients(program, theta, clock)
     if gradients is None:
@@ -56,8 +54,15 @@ def support(program: ConvexProgram, theta: FloatArray, clock: Clock | None = Non
     return largest
 
 
+def _all_gradients(program: ConvexProgram, theta: FloatArray) -> FloatArray:
+    """``A_i' theta g`` of the first sign, (K, P, d)."""
+    if program.directions is None:
+        return program.design.adjoint(theta)
+    return program.gradients(np.arange(program.n_slots), theta).reshape(program.block_shape[1:])
+
+
 def _gradients(program: ConvexProgram, theta: FloatArray, clock: Clock) -> FloatArray | None:
-    """``A_i' theta g`` of the first sign, (K, P, d); None if the time is over before all are known."""
+    """Return the same piece by piece; None if the time is over before all are known."""
     shape = program.block_shape[1:]
     gradients = np.empty((shape[0] * shape[1], shape[2]))
     start = 0

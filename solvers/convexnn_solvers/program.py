@@ -287,8 +287,8 @@ class ConvexProgram:
         """
         if self.directions is not None:
             return np.asarray(self.directions.reshape(-1, self.n_outputs)[slots])
-        signs, outputs = np.divmod(slots // self.design.n_blocks, self.n_outputs)
-        return np.asarray(np.eye(self.n_outputs)[outputs] * (1.0 - 2.0 * signs[:, None]))
+        signs, outputs = self._signs_and_outputs(slots)
+        return np.asarray(np.eye(self.n_outputs)[outputs] * signs[:, None])
 
     def gradients(self, slots: IntArray, dual: FloatArray) -> FloatArray:
         """``A_i' dual g`` for blocks on ``A_i`` that feed in directions ``g``: (m,), (n, K) -> (m, d)."""
@@ -296,9 +296,13 @@ class ConvexProgram:
         if self.directions is not None:
             # A column for each block: what it sees of the dual point.
             return self.design.block_gradients(patterns, dual @ self.feeds(slots).T, np.arange(len(slots)))
-        signs, outputs = np.divmod(slots // self.design.n_blocks, self.n_outputs)
-        gradients = self.design.block_gradients(patterns, dual, outputs)
-        return np.asarray((1.0 - 2.0 * signs[:, None]) * gradients)
+        signs, outputs = self._signs_and_outputs(slots)
+        return np.asarray(signs[:, None] * self.design.block_gradients(patterns, dual, outputs))
+
+    def _signs_and_outputs(self, slots: IntArray) -> tuple[FloatArray, IntArray]:
+        """Sign, 1 or -1, and output of blocks that feed one of these each, (m,)."""
+        second, outputs = np.divmod(slots // self.design.n_blocks, self.n_outputs)
+        return 1.0 - 2.0 * second, outputs
 
     def restrict(self, patterns: IntArray) -> "ConvexProgram":
         """Return the program over a subset of the patterns."""

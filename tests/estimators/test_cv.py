@@ -93,6 +93,8 @@ def test_classifier_is_a_loop_over_stratified_folds(n_classes, seed):
     y = classes_of(y, n_classes)
     weight = np.random.default_rng(seed).uniform(0.5, 2, len(y))
     options = {"patterns": 12, "tol": 1e-7, "random_state": seed, "class_weight": {"cold": 2.0}}
+    # One list of patterns is a program, with one answer, where neurons feed one output each.
+    options |= {"multi_output": "separate"}
     splits = list(StratifiedKFold(3).split(X, y))
     counted = weight * np.where(y == "cold", 2.0, 1.0)
 

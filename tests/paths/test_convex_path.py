@@ -102,10 +102,12 @@ def test_all_patterns_against_a_restatement():
 def test_warm_and_cold_agree(estimator_type, loss, patterns, seed):
     X, y = draw(seed)
     target = y if estimator_type is ConvexMLPRegressor else classes_of(y, 3 if seed else 2)
-    path = convex_path(X, target, patterns, loss=loss, alphas=6, random_state=seed)
+    # One list of patterns is a program where neurons feed one output each.
+    options = {"loss": loss, "patterns": patterns, "multi_output": "separate", "random_state": seed}
+    path = convex_path(X, target, alphas=6, **options)
     assert path.converged
     for alpha, upper, lower in zip(path.alphas, path.objectives, path.dual_objectives, strict=True):
-        cold = estimator_type(alpha, loss=loss, patterns=patterns, random_state=seed).fit(X, target)
+        cold = estimator_type(alpha, **options).fit(X, target)
         assert path.patterns == cold.patterns_
         assert path.gap_scope == cold.gap_scope_
         assert lower <= cold.objective_ * (1 + 1e-12)
