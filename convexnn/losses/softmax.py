@@ -21,6 +21,8 @@ SATURATED_MARGIN = 40.0
 
 _EPS = float(np.finfo(np.float64).eps)
 _LEAST_DAMPING, _MOST_DAMPING = 1e-13, 1e8
+# Relative error of the classes' shares from which on Newton steps converge quadratically.
+_NEARLY_BALANCED = 1e-10
 
 
 @dataclass(frozen=True)
@@ -230,13 +232,16 @@ def _newton(
     scale = np.sqrt(counts)
     size = float(np.abs(outputs).max())
     value = float(sample_weight @ _cross_entropy(outputs + intercept, targets))
-    damping = _LEAST_DAMPING
+    damping, before = _LEAST_DAMPING, math.inf
     for _ in range(200):
         p = np.asarray(softmax(outputs + intercept, axis=1))
         mass = sample_weight @ p
         gradient = mass - counts
-        if (np.abs(gradient) <= tolerance * counts).all():
+        error = float((np.abs(gradient) / counts).max())
+        # Near the solution Newton steps square the error: one that does not even halve it is rounding.
+        if error <= tolerance or 0.5 * before < error < _NEARLY_BALANCED:
             break
+        before = error
         # Scaled by the class sizes, lest a rare class drowns in the rounding of a frequent one.
         hessian = (np.diag(mass) - p.T @ (sample_weight[:, None] * p)) / np.outer(scale, scale)
         curvature, axes = np.linalg.eigh(hessian)

@@ -5,6 +5,8 @@ convex program over the patterns in use is solved, neurons that would lower the 
 on their price from many starts, and their patterns join. The answer is never worse than the descent.
 """
 
+import math
+
 import numpy as np
 
 from convexnn._random import as_generator
@@ -37,10 +39,12 @@ _BESIDE, _DISTANCES = 4, (0.03, 0.3)
 _CANDIDATES = 60
 # Relative gap beyond which prices are too wrong to be of use.
 _LOOSEST_GAP = 1e-2
-# What a round must bring: so many times the tolerance for each second that it takes, and at least once. The
-# work of a round is about so many operations for each entry of the layer, output and neuron, of which there
-# are so many in a second on one core: a count, as with a clock the answer would depend on the machine's load.
-_WORTH_A_SECOND, _OPERATIONS, _OPERATIONS_A_SECOND = 10.0, 3000.0, 5e9
+# What a round must bring, in units of the tolerance, that takes as long as the first descent; at most so much
+# for each second, so that small problems are solved to the end; and what it must where a proof follows.
+_WORTH, _WORTH_A_SECOND, _WORTH_BEFORE_PROOF = 30.0, 100.0, 1.0
+# Products with both layers' weights that take as long as one of a solver's iterations, and multiplications of
+# these a second. Counts, as with a clock the answer would depend on the machine's load.
+_PRODUCTS_OF_A_STEP, _MULTIPLICATIONS_A_SECOND = 60.0, 5e8
 # Rows of all cones together from where on one interior-point solve costs more than several rounds.
 _MANY_CONSTRAINTS = 100_000
 _TINY = float(np.finfo(np.float64).tiny)
@@ -94,7 +98,7 @@ def adapt(
     rng, objective, status = as_generator(options.random_state), Objective.of(problem), Status.CONVERGED
     search = LocalSearch(objective, options.tol, rng, thorough=thorough)
     known = [objective.empty()] if previous is None else [objective.empty(), problem.neurons(previous)]
-    sliding = Sliding(objective, search.priced, options.verbose)
+    sliding = Sliding(objective, search.priced, options.tol, options.verbose)
     with single_blas_thread():
         try:
             search.begin(clock)
@@ -103,6 +107,7 @@ def adapt(
             sliding.run(search.largest_without_neurons, rng, clock, before)
         except KeyboardInterrupt:
             status = Status.INTERRUPTED
+        search.follow(sliding)
         if sliding.best is not None:
             fewer = merged(objective, sliding.best)
             known.append(min(sliding.best, fewer, key=objective.value))
@@ -112,6 +117,7 @@ def adapt(
         first = RestrictedProgram.from_neurons(problem, known, best)
         generation = ColumnGeneration(problem, options, search, clock)
         generation.values += sliding.values
+        generation.n_iter = sliding.n_steps
         return generation.run(first, clock, status)
 
 
@@ -145,6 +151,7 @@ class LocalSearch(Policy):
         self.objective, self.violation, self._thorough = objective, np.inf, thorough
         self._tol, self._goal, self._rng = tol, 0.5 * tol, rng
         self.first_accuracy = self._accuracy = max(self._goal, _LOOSEST_GAP)
+        self._first_work = math.inf
         self.largest_without_neurons, self._unit = 0.0, objective.alpha or 1.0
 
     def begin(self, clock: Clock) -> None:
@@ -157,6 +164,12 @@ class LocalSearch(Policy):
         self.largest_without_neurons = found.largest
         # Without regularisation there is no alpha that violations could be measured by.
         self._unit = objective.alpha or found.largest or 1.0
+
+    def follow(self, sliding: Sliding) -> None:
+        """Take descents and searches as the first rounds: they have gone as far as loose programs would."""
+        self._first_work = sliding.first_work
+        if sliding.values:
+            self.first_accuracy = self._accuracy = self._goal
 
     def step(self, generation: ColumnGeneration) -> Step:
         """Search all patterns for neurons whose price is above alpha, thoroughly before a claim of none."""
@@ -173,17 +186,19 @@ class LocalSearch(Policy):
             return self._end(
                 result.status, f"No neuron found that would lower the objective; {result.message}"
             )
-        slow = len(values) > 2 and _fall(values, 2) < 2.0 * self._tol * self._worth(len(own))
+        slow = len(values) > 2 and _fall(values, 2) < 2.0 * self._tol * self._worth(result.n_iter, len(own))
         if tight and slow:
             return self._stalled(result)
         settled = slow or self.violation <= goal
         self._accuracy = goal if settled else max(goal, min(_LOOSEST_GAP, _fall(values, 1)))
         return Step(candidates.neurons, self._accuracy)
 
-    def _worth(self, n_neurons: int) -> float:
+    def _worth(self, n_iter: int, n_neurons: int) -> float:
         """Return what a round must bring, in units of the tolerance."""
-        entries: int = self.objective.rows.size * self.objective.targets.shape[1] * n_neurons
-        return max(1.0, _WORTH_A_SECOND * _OPERATIONS * entries / _OPERATIONS_A_SECOND)
+        work = _PRODUCTS_OF_A_STEP * n_iter * self.objective.work(n_neurons)
+        for_time = _WORTH_A_SECOND * work / _MULTIPLICATIONS_A_SECOND
+        for_share = (_WORTH if self._thorough else _WORTH_BEFORE_PROOF) * work / self._first_work
+        return max(1.0, min(for_time, for_share))
 
     def conclude(self, generation: ColumnGeneration, status: Status) -> SolveResult:
         """Return the last result; a search proves nothing about other patterns."""

@@ -2,27 +2,23 @@
 
 import numpy as np
 
-from convexnn._typing import WordArray
+from convexnn._typing import BoolArray, FloatArray, IntArray
 from convexnn.problem import Neurons
 from convexnn.training.descent.objective import Objective
 
-__all__ = ["merged"]
+__all__ = ["clustered", "merged"]
 
-# Cosine of the angle between directions of outputs within which neurons of one pattern are merged.
-_SAME_DIRECTION = 0.999
+# Cosines of the angles within which neurons count as one: of their weights, measured by answers, and of the
+# directions in which they feed the outputs; the coarsest that raises the objective by no more than this.
+_SAME_COSINES, _MOST_RISE = (0.95, 0.97, 0.99, 0.999), 3e-4
+_TINY = float(np.finfo(np.float64).tiny)
 
 
 def merged(objective: Objective, neurons: Neurons) -> Neurons:
-    """Add up neurons of one pattern that feed in the same direction, which cannot raise the objective.
-
-    Where outputs are shared directions count as the same up to a small angle; what is left of them is then
-    lost, so that a descent should follow.
-    """
+    """Add up neurons of one pattern that feed in the same direction, which cannot raise the objective."""
     if not len(neurons):
         return neurons
     bits = objective.layer.bits(neurons.weights)
-    if objective.shared:
-        return _merged_by_angle(objective, neurons, bits)
     kinds = (neurons.directions + 0.0).view(np.uint64)
     _, first, inverse = np.unique(np.hstack([bits, kinds]), axis=0, return_index=True, return_inverse=True)
     weights = np.zeros((len(first), neurons.weights.shape[1]))
@@ -30,20 +26,47 @@ def merged(objective: Objective, neurons: Neurons) -> Neurons:
     return neurons.take(first).with_weights(weights)
 
 
-def _merged_by_angle(objective: Objective, neurons: Neurons, bits: WordArray) -> Neurons:
-    """Add up neurons of one pattern whose directions are close to that of the largest of them."""
-    _, cells = np.unique(bits, axis=0, return_inverse=True)
-    cells, left = cells.ravel(), np.ones(len(neurons), dtype=np.bool_)
+def clustered(objective: Objective, neurons: Neurons) -> Neurons:
+    """Add up neurons that are alike; what differs is lost, so that a descent should follow.
+
+    A descent leaves neurons close beside one another that further steps would bring together slowly.
+    """
+    if not len(neurons):
+        return neurons
+    answers = objective.standardised(neurons.weights)
+    answers /= np.maximum(np.linalg.norm(answers, axis=1, keepdims=True), _TINY)
+    feeds = neurons.directions
+    likeness, most = (
+        np.minimum(answers @ answers.T, feeds @ feeds.T),
+        (1 + _MOST_RISE) * objective.value(neurons),
+    )
+    for cosine in _SAME_COSINES:
+        fewer = _added_up(neurons, _alike(likeness > cosine, objective.norms(neurons.weights)))
+        if objective.value(fewer) <= most:
+            return fewer
+    return neurons
+
+
+def _alike(likeness: BoolArray, sizes: FloatArray) -> list[IntArray]:
+    """Group neurons, the largest first with all that are like it and not in a group yet."""
+    left, groups = np.ones(len(sizes), dtype=np.bool_), []
+    for j in np.argsort(-sizes, kind="stable").tolist():
+        if left[j]:
+            alike = left & likeness[j]
+            alike[j] = True
+            left &= ~alike
+            # The largest one leads.
+            groups.append(np.concatenate([[j], np.setdiff1d(np.flatnonzero(alike), [j])]))
+    return groups
+
+
+def _added_up(neurons: Neurons, groups: list[IntArray]) -> Neurons:
+    """Return for each group the neuron whose rank-one matrix is closest to the sum of the group's."""
     weights, feeds = [], []
-    for j in np.argsort(-objective.norms(neurons.weights), kind="stable").tolist():
-        if not left[j]:
-            continue
-        alike = left & (cells == cells[j]) & (neurons.directions @ neurons.directions[j] > _SAME_DIRECTION)
-        left &= ~alike
-        matrix = neurons.weights[alike].T @ neurons.directions[alike]
-        feed = matrix.T @ (matrix @ neurons.directions[j])
+    for group in groups:
+        matrix = neurons.weights[group].T @ neurons.directions[group]
+        feed = matrix.T @ (matrix @ neurons.directions[group[0]])
         feed /= np.linalg.norm(feed)
-        # With positive shares the sum stays in the cone of the pattern.
-        weights.append((neurons.directions[alike] @ feed) @ neurons.weights[alike])
+        weights.append(matrix @ feed)
         feeds.append(feed)
     return Neurons(np.array(weights), np.array(feeds), neurons.intercept)

@@ -98,6 +98,10 @@ class Objective:
         """Number of samples."""
         return len(self.targets)
 
+    def work(self, n_neurons: int) -> float:
+        """Return the multiplications of a product with both layers' weights, which work is counted in."""
+        return float(n_neurons) * (self.rows.size + self.targets.size)
+
     def on_rows(self, values: FloatArray) -> FloatArray:
         """Repeat what belongs to the samples, (n, ...), for each of their rows."""
         return values if self.positions == 1 else np.repeat(values, self.positions, axis=0)

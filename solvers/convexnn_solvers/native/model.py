@@ -64,6 +64,12 @@ class LossModel:
         spread = np.einsum("nkj,nj->nk", self.root, dual) if self.coupled else self.root * dual
         return np.asarray(spread)
 
+    def _weighed(self, feeds: FloatArray) -> FloatArray:
+        """``S' g`` of each sample for directions (b, K), (n, b, K)."""
+        if not self.coupled:
+            return np.asarray(self.root[:, None, :] * feeds)
+        return np.asarray(np.matmul(feeds, self.root))
+
     def scaled(self, size: FloatArray) -> "LossModel":
         """Return the model with ``S`` divided by a diagonal, (n, K); for outputs that do not interact."""
         model = copy(self)
@@ -86,10 +92,16 @@ class LossModel:
         n_outputs, matrix = feeds.shape[1], np.zeros((len(rows), len(rows)))
         members = [np.flatnonzero(feeds[:, k]) for k in range(n_outputs)]
         if sum(own.size for own in members) > len(rows):
-            for j in range(n_outputs):
-                root = self.root[:, :, j] if self.coupled else self.root[:, j, None] * np.eye(n_outputs)[j]
-                factor = rows * (feeds @ root.T)
-                matrix += factor @ factor.T
+            # Coordinates of one block feed in the same direction: blocks of the matrix for each of these, at
+            # a cost that does not depend on the number of outputs.
+            ends = np.append(np.flatnonzero((np.diff(feeds, axis=0) != 0).any(axis=1)) + 1, len(rows))
+            weighed = self._weighed(feeds[ends - 1])
+            sizes = np.diff(ends, prepend=0)
+            for j, (low, high) in enumerate(zip(ends - sizes, ends, strict=True)):
+                curvature = np.einsum("nj,nbj->bn", weighed[:, j], weighed[:, : j + 1])
+                right = rows[:high] * np.repeat(curvature, sizes[: j + 1], axis=0)
+                matrix[low:high, :high] = rows[low:high] @ right.T
+                matrix[:low, low:high] = matrix[low:high, :low].T
             return matrix
         # Each feeds one output: blocks of the matrix for each pair of them.
         for k, first in enumerate(members):
