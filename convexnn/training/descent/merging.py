@@ -55,8 +55,9 @@ def _alike(likeness: BoolArray, sizes: FloatArray) -> list[IntArray]:
             alike = left & likeness[j]
             alike[j] = True
             left &= ~alike
+            alike[j] = False
             # The largest one leads.
-            groups.append(np.concatenate([[j], np.setdiff1d(np.flatnonzero(alike), [j])]))
+            groups.append(np.append(j, np.flatnonzero(alike)))
     return groups
 
 

@@ -6,13 +6,13 @@ from typing import Self
 
 import numpy as np
 
-from convexnn._jit import kernel
 from convexnn._typing import BoolArray, FloatArray, IntArray
 from convexnn.activations import Activation
 from convexnn.layers import HiddenLayer
 from convexnn.losses import Loss
 from convexnn.losses.curvature import Curvature
 from convexnn.problem import Neurons, Problem
+from convexnn.training.descent.kinks import add_layer, add_turned, bend_layer, turn
 from convexnn_solvers.threads import in_parts
 
 __all__ = ["Objective"]
@@ -141,7 +141,7 @@ class Objective:
 
         def work(part: slice) -> None:
             rows = slice(part.start * self.positions, part.stop * self.positions)
-            _turn(slopes[rows], kinks[rows], self.positions, products[rows], turned[part])
+            turn(slopes[rows], kinks[rows], self.positions, products[rows], turned[part])
 
         in_parts(work, self.n_samples, 4.0 * products.size)
 
@@ -150,7 +150,7 @@ class Objective:
 
         def work(part: slice) -> None:
             rows = slice(part.start * self.positions, part.stop * self.positions)
-            _add_turned(slopes[rows], values[part], self.positions, products[rows])
+            add_turned(slopes[rows], values[part], self.positions, products[rows])
 
         in_parts(work, self.n_samples, 2.0 * products.size)
 
@@ -174,7 +174,7 @@ class Objective:
 
         def work(part: slice) -> None:
             rows = slice(part.start * self.positions, part.stop * self.positions)
-            _add_layer(
+            add_layer(
                 products[rows],
                 width,
                 self.row_norms[rows],
@@ -223,7 +223,7 @@ class Objective:
 
         def work(part: slice) -> None:
             rows = slice(part.start * self.positions, part.stop * self.positions)
-            _bend_layer(
+            bend_layer(
                 products[rows],
                 width,
                 self.row_norms[rows],
@@ -343,103 +343,3 @@ class Objective:
             zero = np.zeros(self.targets.shape)
             intercept = self.loss.optimal_intercept(zero, self.targets, self.weight)
         return Neurons.none(self.rows.shape[1], intercept)
-
-
-@kernel
-def _add_layer(
-    products: FloatArray,
-    width: FloatArray,
-    row_norms: FloatArray,
-    slopes: tuple[float, float],
-    positions: int,
-    selects: bool,
-    hidden: FloatArray,
-) -> None:
-    """Add ``phi(products)`` to each row's sample.
-
-    If the layer selects, the largest row of each sample counts, otherwise their sum. Within ``w = width[j] *
-    row_norms[i]`` of zero the kink is replaced by a parabola.
-    """
-    n, m = products.shape
-    on, off = slopes
-    bend = on - off
-    for low in range(0, n, positions):
-        sample = low // positions
-        for j in range(m):
-            kept = -1
-            if selects:
-                kept = low
-                for i in range(low + 1, low + positions):
-                    if products[i, j] > products[kept, j]:
-                        kept = i
-            for i in range(low, low + positions):
-                if selects and i != kept:
-                    continue
-                t, w = products[i, j], width[j] * row_norms[i]
-                if t >= w:
-                    hidden[sample, j] += on * t
-                elif t <= -w:
-                    hidden[sample, j] += off * t
-                else:
-                    hidden[sample, j] += off * t + bend * (t + w) * (t + w) / (4.0 * w)
-
-
-@kernel
-def _bend_layer(
-    products: FloatArray,
-    width: FloatArray,
-    row_norms: FloatArray,
-    pulls: FloatArray,
-    slopes: tuple[float, float],
-    positions: int,
-    selects: bool,
-    layer: FloatArray,
-    kinks: FloatArray,
-) -> None:
-    """Fill the last two arrays as `Objective.slopes` describes."""
-    n, m = products.shape
-    on, off = slopes
-    bend = on - off
-    for low in range(0, n, positions):
-        sample = low // positions
-        for j in range(m):
-            kept = -1
-            if selects:
-                kept = low
-                for i in range(low + 1, low + positions):
-                    if products[i, j] > products[kept, j]:
-                        kept = i
-            for i in range(low, low + positions):
-                layer[i, j], kinks[i, j] = 0.0, 0.0
-                if selects and i != kept:
-                    continue
-                t, w = products[i, j], width[j] * row_norms[i]
-                layer[i, j] = on if t >= w else off
-                if -w < t < w:
-                    layer[i, j] = off + bend * 0.5 * (t / w + 1.0)
-                    kinks[i, j] = max(pulls[sample, j], 0.0) * bend / (2.0 * w)
-
-
-@kernel
-def _turn(
-    slopes: FloatArray, kinks: FloatArray, positions: int, products: FloatArray, turned: FloatArray
-) -> None:
-    """Fill and change the last two arrays as `Objective.turn` describes."""
-    n, m = products.shape
-    for i in range(n):
-        sample = i // positions
-        first = sample * positions == i
-        for j in range(m):
-            value = slopes[i, j] * products[i, j]
-            turned[sample, j] = value if first else turned[sample, j] + value
-            products[i, j] *= kinks[i, j]
-
-
-@kernel
-def _add_turned(slopes: FloatArray, values: FloatArray, positions: int, products: FloatArray) -> None:
-    """Change the last array as `Objective.add_turned` describes."""
-    n, m = products.shape
-    for i in range(n):
-        sample = i // positions
-        for j in range(m):
-            products[i, j] += slopes[i, j] * values[sample, j]
