@@ -67,7 +67,7 @@ class ConvexMLPRegressorCV(NetworkRegressor, BaseConvexMLPCV):
     path_ : PathResult
         The path on all samples, see `convex_path`.
     n_iter_ : int
-        Iterations of the solver on that path.
+        Steps of descents and iterations of the solver on that path.
     network_, coefs_, intercepts_, n_neurons_, objective_, dual_objective_, dual_gap_, gap_scope_, \
 violation_, patterns_, result_, n_features_in_, feature_names_in_
         As in `ConvexMLPRegressor` at `alpha_`.

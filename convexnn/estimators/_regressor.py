@@ -142,8 +142,8 @@ class ConvexMLPRegressor(NetworkRegressor, BaseConvexMLP):
     result_ : SolveResult
         The solver's answer to the program, which is over the distinct samples of positive weight.
     n_iter_ : int
-        Iterations of the solver, over all programs solved; 0 if the zero network or the warm start was
-        optimal.
+        Steps of descents and iterations of the solver, over all programs solved; 0 if the zero network or the
+        warm start was optimal.
     n_features_in_, feature_names_in_
         As in scikit-learn.
 

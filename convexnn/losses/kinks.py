@@ -1,8 +1,8 @@
 """Losses with a kink at the target, rounded off so that descents can run on them."""
 
 import math
-from dataclasses import dataclass
-from typing import ClassVar, Literal
+from dataclasses import dataclass, replace
+from typing import ClassVar, Literal, Self
 
 import numpy as np
 
@@ -14,6 +14,9 @@ __all__ = ["RoundedKink", "without_kinks"]
 
 # Width of the parabola at a kink, in units of the residuals.
 _SHARE = 0.1
+# Of the curvature of touching parabolas near an optimum: with .02 descents take a fifth of the steps that all
+# of it needs, and still know a direction where the loss is straight.
+_STRAIGHT_SHARE = 0.02
 _TINY = float(np.finfo(np.float64).tiny)
 
 
@@ -21,9 +24,9 @@ _TINY = float(np.finfo(np.float64).tiny)
 class RoundedKink(ElementwiseLoss):
     """A loss with a kink at the target, made a parabola within `width` of it.
 
-    Its curvature is that of the parabola that touches at the point and at its mirror image behind the kink:
-    it lies above the loss, and is positive where the loss is straight. Where dual points are concerned it is
-    the loss itself.
+    Where the loss is straight its curvature is a share of that of the parabola that touches at the point and
+    at its mirror image behind the kink, and lies above the loss: all of it far from an optimum. Where dual
+    points are concerned it is the loss itself.
 
     Parameters
     ----------
@@ -31,10 +34,13 @@ class RoundedKink(ElementwiseLoss):
         With ``kink_at_target``.
     width : float
         Positive.
+    straight_share : float, default 1.0
+        Positive.
     """
 
     loss: ElementwiseLoss
     width: float
+    straight_share: float = 1.0
 
     name: ClassVar[str] = "rounded_kink"
     task: ClassVar[Literal["regression", "classification"]] = "regression"
@@ -52,7 +58,13 @@ class RoundedKink(ElementwiseLoss):
 
     def _second_derivatives(self, outputs: FloatArray, targets: FloatArray) -> FloatArray:
         low, high = self._domain(targets)
-        return 0.5 * (high - low) / np.maximum(np.abs(outputs - targets), self.width)
+        distance = np.abs(outputs - targets)
+        curvature = 0.5 * (high - low) / np.maximum(distance, self.width)
+        return np.where(distance < self.width, 1.0, self.straight_share) * curvature
+
+    def sharpened(self, share: float) -> Self:
+        """Return the loss rounded within a share of the width, for points that are near an optimum."""
+        return replace(self, width=max(share * self.width, _TINY), straight_share=_STRAIGHT_SHARE)
 
     def _conjugates(self, dual: FloatArray, targets: FloatArray) -> FloatArray:
         return self.loss._conjugates(dual, targets)

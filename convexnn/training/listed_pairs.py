@@ -24,6 +24,8 @@ from dataclasses import replace
 import numpy as np
 
 from convexnn._typing import FloatArray, IntArray
+from convexnn.losses import without_kinks
+from convexnn.losses.kinks import RoundedKink
 from convexnn.networks import Network
 from convexnn.problem import Neurons, Problem
 from convexnn.programs import neurons_from_blocks
@@ -49,6 +51,8 @@ _LOOSEST_GAP = 1e-2
 _MOST_ENTERING, _ALTERNATIONS = 60, 12
 # Newton steps of a descent with gates, and the relative gain of one that ends it.
 _MAX_STEPS, _DESCENT_TOL = 100, 1e-10
+# How much less kinks of the loss are rounded off from round to round.
+_SHARPER = 0.4
 # So many rounds in a row must bring more than so many times the tolerance, together.
 _SLOW_ROUNDS, _SLOW_GAIN = 6, 1.0
 # Of a block's weights: a penalised part that is rounding.
@@ -106,27 +110,43 @@ class _PairSearch(Policy):
         self._accuracy = self.first_accuracy
         self._bound, self._dual = -math.inf, np.zeros(problem.targets.shape)
         self.objective = Objective.of(problem)
-        self._entering, self._prices = self.objective.empty(), np.zeros(0)
+        self._reached: list[float] = []
+        self._entering, self._prices, self._rounding = self.objective.empty(), np.zeros(0), 1.0
 
     def prepare(self, restricted: RestrictedProgram, clock: Clock) -> RestrictedProgram:
         """Descend on both layers where gates fix the patterns: the program's directions then fit.
 
-        With gates the objective is smooth in the weights of both layers, so that Newton steps on all pairs
-        and those that enter converge fast.
+        With gates the objective is smooth in the weights of both layers but for kinks of the loss, so that
+        Newton steps on all pairs and those that enter converge fast. Kinks are rounded off less and less;
+        gradients of such a loss are dual points whose prices all end near alpha, unlike those of a program.
         """
         objective = self.objective
-        if self._design.constrained or not np.isfinite(objective.loss.smoothness):
+        if self._design.constrained or not (objective.loss.is_smooth or objective.loss.kink_at_target):
             return restricted
+        rounded = without_kinks(objective.loss, objective.targets, objective.weight)
+        if isinstance(rounded, RoundedKink):
+            rounded = rounded.sharpened(self._rounding)
+            self._rounding *= _SHARPER
+        objective = replace(objective, loss=rounded)
         own = neurons_from_blocks(restricted.program, *restricted.start)
-        outputs = objective.layer_outputs(own)
         paying = self._prices > self._alpha
-        entering = self._entering.take(paying)
         if paying.any():
+            outputs, entering = objective.layer_outputs(own), self._entering.take(paying)
             own = own.joined(with_sizes(objective, outputs, entering, self._prices[paying]))
         descent = Descent(objective, own, settled=True)
         descent.width = 0.0
         best = descent.run(_MAX_STEPS, _DESCENT_TOL, clock)
+        if not self.objective.loss.is_smooth:
+            self._bounded_at(restricted, dual_guess(objective, objective.layer_outputs(best)), best)
         return RestrictedProgram.from_neurons(self._problem, [best, self._entering], best)
+
+    def _bounded_at(self, restricted: RestrictedProgram, theta: FloatArray, own: Neurons) -> Neurons:
+        """Price all pairs at a dual point, keep its bound if it is the best; returns the pairs that pay."""
+        entering, upper = self._paying(theta, own, self._alpha * (1 + 0.1 * self._tol))
+        dual, bound = scaled_bound(restricted.program, theta, upper)
+        if bound > self._bound:
+            self._bound, self._dual = bound, dual
+        return entering
 
     def _paying_first(self) -> Neurons:
         """Return the pairs that pay most at constant outputs."""
@@ -147,19 +167,18 @@ class _PairSearch(Policy):
         """Price all pairs; where none pays more than the tolerance, or rounds bring little, that is all."""
         result, values = generation.result, generation.values
         theta, own = result.dual_point, generation.restricted.neurons(result)
-        entering, upper = self._paying(theta, own, self._alpha * (1 + 0.1 * self._tol))
-        dual, bound = scaled_bound(generation.restricted.program, theta, upper)
-        if bound > self._bound:
-            self._bound, self._dual = bound, dual
+        entering = self._bounded_at(generation.restricted, theta, own)
         finest = _PROGRAM_SHARE * self._tol
         tight = self._accuracy <= finest or result.status is Status.INACCURATE
         closed = result.objective - self._bound <= self._tol * abs(result.objective)
         found_all = tight and self.violation <= _PRICE_SHARE * self._tol
         if closed or found_all:
             return Step(entering, self._accuracy, result.status, f"No pair pays more; {result.message}")
-        slow = len(values) > _SLOW_ROUNDS and (
-            values[-1 - _SLOW_ROUNDS] - values[-1] < _SLOW_GAIN * self._tol * abs(values[-1])
-        )
+        # Where gates are fixed the bound is of the problem itself: gaps that still close are worth rounds.
+        self._reached.append(result.objective - (0.0 if self._design.constrained else self._bound))
+        fall = self._reached[max(0, len(self._reached) - 1 - _SLOW_ROUNDS)] - self._reached[-1]
+        least = _SLOW_GAIN * self._tol * abs(result.objective)
+        slow = len(self._reached) > _SLOW_ROUNDS and fall < least
         if tight and slow:
             return Step(entering, self._accuracy, Status.INACCURATE, "Rounds bring less than tol.")
         gain = (values[-2] - values[-1]) / max(abs(values[-1]), _TINY)

@@ -20,7 +20,7 @@ def test_estimator_check(estimator, check):
         ConvexMLPClassifierCV(
             **FEW | {"patterns": 6}, loss="squared_hinge", hidden_bias="none", scoring="accuracy"
         ),
-        ConvexMLPRegressorCV(**FEW, activation="gated_relu", loss="absolute_error"),
+        ConvexMLPRegressorCV(**FEW, activation="gated_relu", loss="absolute_error", multi_output="separate"),
         ConvexMLPClassifierCV(alphas=[10.0, 1.0], cv=3, patterns=8),
     ]
 )

@@ -22,7 +22,7 @@ def test_estimator_check(estimator, check):
         ConvexMLPClassifier(),
         ConvexMLPRegressor(loss="huber", hidden_bias="free", patterns=10),
         ConvexMLPClassifier(loss="squared_hinge", hidden_bias="none", activation="leaky_relu", patterns=6),
-        ConvexMLPRegressor(activation="gated_relu", loss="absolute_error"),
+        ConvexMLPRegressor(activation="gated_relu", loss="absolute_error", multi_output="separate"),
     ]
 )
 def test_estimator_check_of_other_programs(estimator, check):

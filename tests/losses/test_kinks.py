@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from convexnn.losses import without_kinks
+from convexnn.losses.kinks import RoundedKink
 from program_cases import LOSSES
 
 
@@ -23,6 +24,23 @@ def test_rounded_losses_are_close_and_have_the_right_derivatives(name: str) -> N
     for step in (-2.0, -0.5, 0.1, 1.0, 3.0):
         parabola = above + step * slope + 0.5 * step**2 * bend
         assert rounded.value(outputs + step, targets, weight) <= parabola * (1 + 1e-12)
+
+
+@pytest.mark.parametrize("name", ["hinge", "absolute_error"])
+def test_sharper_losses_lie_between_and_bend_little_where_they_are_straight(name: str) -> None:
+    rng = np.random.default_rng(9)
+    loss, weight = LOSSES[name], np.ones(40)
+    targets = rng.choice([-1.0, 1.0], size=(40, 1)) if name == "hinge" else rng.normal(size=(40, 1))
+    rounded = without_kinks(loss, targets, weight)
+    assert isinstance(rounded, RoundedKink)
+    sharper = rounded.sharpened(0.25)
+    outputs = targets + rounded.width * rng.normal(size=(40, 1))
+    values = [one.value(outputs, targets, weight) for one in (loss, sharper, rounded)]
+    assert values == sorted(values)
+    straight = np.abs(outputs - targets).ravel() >= rounded.width
+    ours, others = (one.curvature(outputs, targets, weight).ravel() for one in (sharper, rounded))
+    assert (ours[straight] < others[straight]).all()
+    assert (ours > 0).all()
 
 
 def test_smooth_losses_are_left_alone() -> None:

@@ -343,3 +343,20 @@ def test_newton_steps_on_the_faces_of_a_near_optimum_reach_it(loss, mode):
         weights, intercept = faces.newton_step(model, weights, intercept)
     point = measure(program, blocks.scatter(weights), intercept)
     assert point.objective - point.dual_objective <= 1e-9 * point.objective
+
+
+@pytest.mark.parametrize("loss", SMOOTH)
+@pytest.mark.parametrize("each_feeds_one", [True, False])
+def test_curvature_in_coordinates_is_the_sum_over_samples(loss, each_feeds_one):
+    rng = np.random.default_rng(5)
+    program = draw_program(5, loss, MODES[0], n_outputs=None if loss == "log_loss" else 3)
+    n, n_outputs = program.targets.shape
+    model = LossModel(program, rng.normal(size=(n, n_outputs)), with_slack=False)
+    rows, sizes = rng.normal(size=(9, n)), [3, 1, 4, 1]
+    feeds = np.eye(n_outputs)[[0, n_outputs - 1, 0, 0]] if each_feeds_one else rng.normal(size=(4, n_outputs))
+    feeds = np.repeat(feeds, sizes, axis=0)
+    changes = rows[:, :, None] * feeds[:, None, :]
+    weighed = np.array([model.weigh(change) for change in changes])
+    np.testing.assert_allclose(
+        model.gram(rows, feeds), np.einsum("pnk,qnk->pq", weighed, weighed), rtol=1e-10, atol=1e-12
+    )

@@ -14,7 +14,7 @@ from convexnn.layers import HiddenLayer
 from convexnn.networks import TwoLayerNetwork
 from convexnn.problem import NetworkKind, Neurons, Problem, TrainingData, augment
 from convexnn.training.descent.first_network import random_neurons
-from convexnn.training.descent.merging import merged
+from convexnn.training.descent.merging import clustered, merged
 from convexnn.training.descent.model import RoundedModel
 from convexnn.training.descent.objective import Objective
 from convexnn.training.descent.trust_region import Descent
@@ -229,3 +229,20 @@ def test_turned_rows_leave_random_directions_alone(hidden_bias: Literal["penaliz
     np.testing.assert_allclose(*answers, rtol=1e-7, atol=1e-9)
     # What is orthogonal to all rows is gone, which no distance that means something can grow by.
     assert (distances[0] <= distances[1] * (1 + 1e-9)).all()
+
+
+@given(seed=st.integers(0, 2**32 - 1), shared=st.booleans(), bias=st.sampled_from(["penalized", "free"]))
+def test_neurons_that_are_alike_become_one(seed: int, shared: bool, bias: str) -> None:
+    """Parts of a neuron add up to it; what else changes may cost no more than it says."""
+    objective = replace(draw_objective(seed, hidden_bias=bias), shared=shared)
+    rng = np.random.default_rng(seed)
+    neurons = random_neurons(objective, 6, rng)
+    parts, owners = rng.uniform(0.1, 1.0, (6, 3)), np.repeat(np.arange(6), 3)
+    parts /= parts.sum(axis=1, keepdims=True)
+    split = neurons.take(owners).with_weights(parts.ravel()[:, None] * neurons.weights[owners])
+    fewer = clustered(objective, split)
+    assert len(fewer) <= 6
+    assert objective.value(fewer) <= objective.value(split) * (1 + 3.01e-4)
+    np.testing.assert_allclose(np.linalg.norm(fewer.directions, axis=1), 1.0, rtol=1e-12)
+    if not shared:
+        assert ((fewer.directions != 0).sum(axis=1) == 1).all()
