@@ -88,10 +88,13 @@ def into_domain(program: DualDomain, theta: FloatArray) -> FloatArray:
     theta = project(theta)
     if not program.fit_intercept:
         return theta
-    total = weight.sum()
+    total, balanced = weight.sum(), None
     for _ in range(_MAX_BALANCE_STEPS):
         excess = theta.sum(axis=0)
         if np.all(np.abs(excess) <= _ROUNDING * np.abs(theta).sum(axis=0)):
-            return theta
+            if balanced is not None or not excess.any():
+                return theta
+            # Once more: a large intercept multiplies what is left of the sums.
+            balanced = theta
         theta = project(theta - np.outer(weight, excess / total))
-    return np.zeros_like(theta)
+    return np.zeros_like(theta) if balanced is None else balanced
