@@ -96,12 +96,14 @@ class LossModel:
             # a cost that does not depend on the number of outputs.
             ends = np.append(np.flatnonzero((np.diff(feeds, axis=0) != 0).any(axis=1)) + 1, len(rows))
             weighed = self._weighed(feeds[ends - 1])
-            sizes = np.diff(ends, prepend=0)
-            for j, (low, high) in enumerate(zip(ends - sizes, ends, strict=True)):
+            parts = [slice(low, high) for low, high in zip([0, *ends[:-1]], ends, strict=True)]
+            right = np.empty_like(rows)
+            for j, part in enumerate(parts):
                 curvature = np.einsum("nj,nbj->bn", weighed[:, j], weighed[:, : j + 1])
-                right = rows[:high] * np.repeat(curvature, sizes[: j + 1], axis=0)
-                matrix[low:high, :high] = rows[low:high] @ right.T
-                matrix[:low, low:high] = matrix[low:high, :low].T
+                for k in range(j + 1):
+                    np.multiply(rows[parts[k]], curvature[k], out=right[parts[k]])
+                matrix[part, : part.stop] = rows[part] @ right[: part.stop].T
+                matrix[: part.start, part] = matrix[part, : part.start].T
             return matrix
         # Each feeds one output: blocks of the matrix for each pair of them.
         for k, first in enumerate(members):

@@ -51,6 +51,8 @@ _NEARLY_FEASIBLE = 1.5
 _NEARLY_OPTIMAL = 1.02
 # Weights on faces, for each output of a sample and in all, beyond which Newton steps on them cost too much.
 _MOST_ON_FACES, _FEW_ON_FACES = 1.5, 300
+# Up to so many one takes as long as a step or two by conjugate gradients; more are for the last digits only.
+_QUICK_ON_FACES = 2000
 # Line searches: sufficient decrease, a slope that is flat enough, and evaluations.
 _SUFFICIENT = 1e-4
 _FLAT = 0.5
@@ -233,7 +235,8 @@ class NativeSolver:
     def _finish(self, n_steps: int) -> None:
         """Take Newton steps on the faces of the last proximal points, unless they raise the objective."""
         faces = Faces(self.blocks, self.point.weights, self.options.clock)
-        if faces.n_weights > max(_FEW_ON_FACES, _MOST_ON_FACES * self.point.outputs.size):
+        most = max(_FEW_ON_FACES, _MOST_ON_FACES * self.point.outputs.size)
+        if faces.n_weights > (most if self.rounding else min(most, _QUICK_ON_FACES)):
             return
         for _ in range(n_steps):
             if self._limit() is not None:
