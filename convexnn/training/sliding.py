@@ -35,6 +35,9 @@ _WORTH, _LEAST_WORTH, _MAX_ROUNDS = 30.0, 0.5, 30
 _MAX_STEPS, _DESCENT_TOL = 100, 1e-4
 # Price above alpha, relative to it, of a neuron worth a descent.
 _PAYS = 1e-3
+# Price in units of alpha, and work in first descents, of a round that brings little and is followed by one
+# more: a table of 748 rows ended .08% above other descents without.
+_MUCH, _CHEAP = 1.25, 0.5
 # Relative difference of objectives for which fewer neurons are worth more.
 _SAME_VALUE = 1e-6
 # Halvings of the size that neurons enter with.
@@ -78,7 +81,7 @@ class Sliding:
 
     def __init__(self, objective: Objective, search: Search, tol: float, verbose: int) -> None:
         self._objective, self._search, self._tol, self._verbose = objective, search, tol, verbose
-        self.first_work, self.n_steps = math.inf, 0
+        self.first_work, self.n_steps, self._last_chance = math.inf, 0, False
         self._descent: Descent | None = None
         self._kept: Descent | None = None
         self.values: list[float] = []
@@ -149,8 +152,12 @@ class Sliding:
                 f"{len(self.found.neurons)} joined, {clock.elapsed:.1f} s"
             )
         self.n_steps += self._descent.n_steps
-        worth = max(_LEAST_WORTH, _WORTH * self._descent.work / self.first_work)
-        return gain > worth * self._tol * abs(kept.best_value)
+        share = self._descent.work / self.first_work
+        enough = gain > max(_LEAST_WORTH, _WORTH * share) * self._tol * abs(kept.best_value)
+        promising = share < _CHEAP and self.found.largest > _MUCH * objective.alpha
+        again = promising and not self._last_chance
+        self._last_chance = not enough
+        return enough or again
 
 
 def with_sizes(objective: Objective, outputs: FloatArray, neurons: Neurons, prices: FloatArray) -> Neurons:
