@@ -36,10 +36,8 @@ def clustered(objective: Objective, neurons: Neurons) -> Neurons:
     answers = objective.standardised(neurons.weights)
     answers /= np.maximum(np.linalg.norm(answers, axis=1, keepdims=True), _TINY)
     feeds = neurons.directions
-    likeness, most = (
-        np.minimum(answers @ answers.T, feeds @ feeds.T),
-        (1 + _MOST_RISE) * objective.value(neurons),
-    )
+    likeness = np.minimum(answers @ answers.T, feeds @ feeds.T)
+    most = (1 + _MOST_RISE) * objective.value(neurons)
     for cosine in _SAME_COSINES:
         fewer = _added_up(neurons, _alike(likeness > cosine, objective.norms(neurons.weights)))
         if objective.value(fewer) <= most:
@@ -63,11 +61,14 @@ def _alike(likeness: BoolArray, sizes: FloatArray) -> list[IntArray]:
 
 def _added_up(neurons: Neurons, groups: list[IntArray]) -> Neurons:
     """Return for each group the neuron whose rank-one matrix is closest to the sum of the group's."""
-    weights, feeds = [], []
-    for group in groups:
-        matrix = neurons.weights[group].T @ neurons.directions[group]
-        feed = matrix.T @ (matrix @ neurons.directions[group[0]])
-        feed /= np.linalg.norm(feed)
-        weights.append(matrix @ feed)
-        feeds.append(feed)
-    return Neurons(np.array(weights), np.array(feeds), neurons.intercept)
+    leaders = np.array([group[0] for group in groups])
+    weights, feeds = neurons.weights[leaders], neurons.directions[leaders]
+    for j, group in enumerate(groups):
+        if len(group) > 1:
+            matrix = neurons.weights[group].T @ neurons.directions[group]
+            # In a unit in which squares of tiny weights are not zero.
+            scaled = matrix / np.abs(matrix).max()
+            feed = scaled.T @ (scaled @ feeds[j])
+            feeds[j] = feed / np.linalg.norm(feed)
+            weights[j] = matrix @ feeds[j]
+    return Neurons(weights, feeds, neurons.intercept)
