@@ -66,7 +66,7 @@ class DemoSettings:
 class DemoRow:
     """One method on one data set; `objective` is F, a sum over samples, for both methods.
 
-    An MLP has the bound of the convex fit and patterns where the bound is for every network.
+    An MLP has the bound of the convex fit where that is for every network, else none.
     """
 
     data: str

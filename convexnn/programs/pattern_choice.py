@@ -1,8 +1,8 @@
 """Which patterns a fit uses, from the `patterns` option."""
 
 import warnings
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import Any, Self
 
 import numpy as np
 
@@ -10,7 +10,7 @@ from convexnn._typing import RandomState
 from convexnn.exceptions import PatternBudgetError, PatternCountWarning
 from convexnn.patterns import PatternSet
 from convexnn.patterns.witnesses import ResolutionError
-from convexnn.problem import Problem
+from convexnn.problem import Neurons, Problem
 
 __all__ = ["PatternChoice", "check_patterns_option", "choose_patterns"]
 
@@ -27,6 +27,12 @@ class PatternChoice:
 
     patterns: PatternSet
     complete: bool
+
+    def joined(self, problem: Problem, neurons: Neurons | None) -> Self:
+        """Return these and the patterns of a network's neurons, (m, d), unless all are there already."""
+        if neurons is None or not len(neurons) or self.complete:
+            return self
+        return replace(self, patterns=self.patterns.union(problem.layer.patterns(neurons.cells)))
 
 
 def check_patterns_option(option: Any) -> None:

@@ -28,12 +28,9 @@ class ListedProgram:
     """
 
     def __init__(self, problem: Problem, choice: PatternChoice, previous: Network | None = None) -> None:
-        self.problem, self.choice = problem, choice
-        self._start: tuple[FloatArray, FloatArray] | None = None
         neurons = None if previous is None else problem.neurons(previous)
-        if neurons is not None and len(neurons) and not choice.complete:
-            own = problem.layer.patterns(neurons.weights)
-            self.choice = replace(choice, patterns=choice.patterns.union(own))
+        self.problem, self.choice = problem, choice.joined(problem, neurons)
+        self._start: tuple[FloatArray, FloatArray] | None = None
         self.program = program_over(problem, self.choice.patterns)
         if neurons is not None:
             self._start = blocks_from_neurons(self.program, neurons)

@@ -74,11 +74,8 @@ class ListedPairs:
     """
 
     def __init__(self, problem: Problem, choice: PatternChoice, previous: Network | None = None) -> None:
-        self.problem, self.choice = problem, choice
         self._start = None if previous is None else problem.neurons(previous)
-        if self._start is not None and len(self._start) and not choice.complete:
-            own = problem.layer.patterns(self._start.cells)
-            self.choice = replace(choice, patterns=choice.patterns.union(own))
+        self.problem, self.choice = problem, choice.joined(problem, self._start)
 
     def largest_price(self) -> float:
         """Return the largest price of a pair at constant outputs: of cones the largest that ascents find."""
