@@ -13,8 +13,9 @@ from convexnn_solvers.clock import Clock
 
 __all__ = ["descend", "first_descent", "random_neurons"]
 
-# Neurons for each output, or for all where these are shared: so many where alpha is at its largest, in
-# proportion to one by alpha below it, within limits. What wider networks gain, later neurons do too.
+# Neurons: so many where alpha is at its largest, in proportion to one by alpha below it, within limits. Where
+# outputs are separate these are divided among them, and each has the fewest. What wider networks gain, later
+# neurons do too.
 _WIDTH_AT_LARGEST = 5.0
 _FEWEST_NEURONS, _MOST_NEURONS = 16, 100
 # Entries of the layer, which limit the width on large data (240 MB).
@@ -83,10 +84,11 @@ def descend(descent: Descent, clock: Clock, verbose: int) -> None:
 
 
 def _width(objective: Objective, wanted: int) -> int:
-    """Return a number of neurons, at most that wanted for each output that has its own."""
+    """Return a number of neurons, about that wanted, as many for each output that has its own."""
     n_separate = 1 if objective.shared else int(objective.targets.shape[1])
     affordable = _LAYER_ENTRIES // (len(objective.rows) * n_separate)
-    return n_separate * min(wanted, max(_FEWEST_NEURONS // n_separate, affordable))
+    each = max(_FEWEST_NEURONS, wanted // n_separate)
+    return n_separate * min(each, max(_FEWEST_NEURONS // n_separate, affordable))
 
 
 def random_neurons(objective: Objective, n_neurons: int, rng: np.random.Generator) -> Neurons:
