@@ -8,8 +8,8 @@ from typing import ClassVar, Literal
 import numpy as np
 
 from convexnn._typing import FloatArray
-from convexnn.losses.curvature import Curvature
 from convexnn.losses.epigraph import Epigraph
+from convexnn_solvers.curvature import Curvature
 
 __all__ = ["Loss"]
 
@@ -149,9 +149,7 @@ class Loss(ABC):
         """
 
     @abstractmethod
-    def second_derivatives(
-        self, outputs: FloatArray, targets: FloatArray, sample_weight: FloatArray
-    ) -> Curvature:
+    def curvature(self, outputs: FloatArray, targets: FloatArray, sample_weight: FloatArray) -> Curvature:
         """Return the second derivatives of ``L`` sample by sample, weights included.
 
         Where the gradient has a kink it is one of the two sides' derivatives.
@@ -170,10 +168,6 @@ class Loss(ABC):
         TypeError
             If the loss is not smooth.
         """
-
-    def curvature(self, outputs: FloatArray, targets: FloatArray, sample_weight: FloatArray) -> FloatArray:
-        """Return `second_derivatives` as matrices, (n_samples, n_outputs, n_outputs)."""
-        return self.second_derivatives(outputs, targets, sample_weight).matrices()
 
     def shrink_slack(self, points: FloatArray, targets: FloatArray, step: FloatArray) -> FloatArray:
         """Return the proximal points of ``step * psi`` where ``L(f) = min_e Q(f + e) + sum_i s_i psi(e_i)``.

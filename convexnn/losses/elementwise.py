@@ -7,7 +7,7 @@ import numpy as np
 
 from convexnn._typing import BoolArray, FloatArray
 from convexnn.losses.base import Loss
-from convexnn.losses.curvature import Curvature
+from convexnn_solvers.curvature import Curvature
 
 __all__ = ["ElementwiseLoss", "quadratic_terms"]
 
@@ -53,10 +53,8 @@ class ElementwiseLoss(Loss):
         """Return the gradient of ``L``; see :meth:`Loss.gradient`."""
         return sample_weight[:, None] * self._derivatives(outputs, targets)
 
-    def second_derivatives(
-        self, outputs: FloatArray, targets: FloatArray, sample_weight: FloatArray
-    ) -> Curvature:
-        """Return diagonal matrices; see :meth:`Loss.second_derivatives`."""
+    def curvature(self, outputs: FloatArray, targets: FloatArray, sample_weight: FloatArray) -> Curvature:
+        """Return diagonal matrices; see :meth:`Loss.curvature`."""
         return Curvature(sample_weight[:, None] * self._second_derivatives(outputs, targets))
 
     def _weighted_domain(

@@ -10,9 +10,9 @@ from scipy.special import softmax, xlog1py, xlogy
 
 from convexnn._typing import BoolArray, FloatArray
 from convexnn.losses.base import Loss
-from convexnn.losses.curvature import Curvature
 from convexnn.losses.epigraph import Epigraph, Rows, entries, no_cost
 from convexnn.losses.registry import register_loss
+from convexnn_solvers.curvature import Curvature
 
 __all__ = ["SATURATED_MARGIN", "Softmax", "entropy_error"]
 
@@ -63,10 +63,8 @@ class Softmax(Loss):
         """Return the gradient of ``L``; see :meth:`Loss.gradient`."""
         return sample_weight[:, None] * (np.asarray(softmax(outputs, axis=1)) - targets)
 
-    def second_derivatives(
-        self, outputs: FloatArray, targets: FloatArray, sample_weight: FloatArray
-    ) -> Curvature:
-        """Return ``s (diag(p) - p p')``; see :meth:`Loss.second_derivatives`."""
+    def curvature(self, outputs: FloatArray, targets: FloatArray, sample_weight: FloatArray) -> Curvature:
+        """Return ``s (diag(p) - p p')``; see :meth:`Loss.curvature`."""
         del targets
         p, weight = np.asarray(softmax(outputs, axis=1)), sample_weight[:, None]
         return Curvature(weight * p, np.sqrt(weight) * p)

@@ -267,12 +267,12 @@ def test_both_ways_without_cones_solve_the_linear_system(monkeypatch, across, fi
 
 @pytest.mark.parametrize("loss", ["squared_error", "log_loss", "softmax"])
 @pytest.mark.parametrize("mode", MODES)
-@pytest.mark.parametrize("many_entries", [0, np.inf])
+@pytest.mark.parametrize("few_coordinates", [0, np.inf])
 def test_conjugate_gradients_solve_the_linear_system_to_their_tolerance(
-    monkeypatch, loss, mode, many_entries
+    monkeypatch, loss, mode, few_coordinates
 ):
-    monkeypatch.setattr(newton, "_CG_COST", 0.0)
-    monkeypatch.setattr(newton, "_MANY_ENTRIES", many_entries)
+    monkeypatch.setattr(newton, "_CG_PRODUCTS", 0.0)
+    monkeypatch.setattr(newton, "_FEW_COORDINATES", few_coordinates)
     rng = np.random.default_rng(3)
     program = draw_program(3, loss, mode, n=10)
     n_smooth = 0

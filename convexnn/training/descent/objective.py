@@ -10,9 +10,9 @@ from convexnn._typing import BoolArray, FloatArray, IntArray
 from convexnn.activations import Activation
 from convexnn.layers import HiddenLayer
 from convexnn.losses import Loss
-from convexnn.losses.curvature import Curvature
 from convexnn.problem import Neurons, Problem
 from convexnn.training.descent.kinks import add_layer, add_turned, bend_layer, turn
+from convexnn_solvers.curvature import Curvature
 from convexnn_solvers.threads import in_parts
 
 __all__ = ["Objective"]
@@ -334,7 +334,7 @@ class Objective:
 
     def curvature(self, outputs: FloatArray) -> Curvature:
         """Second derivatives of ``L`` at outputs (n, K)."""
-        return self.loss.second_derivatives(outputs, self.targets, self.weight)
+        return self.loss.curvature(outputs, self.targets, self.weight)
 
     def empty(self) -> Neurons:
         """Return the best network without neurons."""

@@ -94,7 +94,7 @@ def _start(program: ConvexProgram, start: tuple[FloatArray, FloatArray] | None) 
 def _model(program: ConvexProgram, point: _Point) -> QuadraticModel:
     outputs = program.outputs(point.blocks, point.intercept)
     targets, weight = program.targets, program.sample_weight
-    curvature = program.loss.curvature(outputs, targets, weight)
+    curvature = program.loss.curvature(outputs, targets, weight).matrices()
     curvature += _LEAST_CURVATURE * weight[:, None, None] * np.eye(program.n_outputs)
     return QuadraticModel(
         center=outputs,

@@ -5,6 +5,7 @@ from copy import copy
 import numpy as np
 
 from convexnn_solvers._typing import FloatArray
+from convexnn_solvers.curvature import Curvature
 from convexnn_solvers.program import ConvexProgram
 
 __all__ = ["LossModel"]
@@ -30,50 +31,55 @@ class LossModel:
         ``g``.
     slack : ndarray of shape (n, K) or None
         The best slack at the outputs, for a loss that has one.
-    coupled : bool
-        Whether a sample's outputs interact; otherwise ``S`` is diagonal.
-    root : ndarray of shape (n, K, K), or (n, K) if not coupled
-        ``S``.
+    curvature : Curvature
+        ``S S'``.
+    root : ndarray of shape (n, K)
+        The diagonal ``t`` in ``S = diag(t) (I - l l')``, all of it where a sample's outputs do not interact.
     """
 
     def __init__(self, program: ConvexProgram, outputs: FloatArray, with_slack: bool = True) -> None:
         loss, targets, weight = program.loss, program.targets, program.sample_weight
         self.gradient = loss.gradient(outputs, targets, weight)
         self.slack: FloatArray | None = None
-        self.coupled = False
         if loss.has_slack and with_slack:
             unit = np.full((len(weight), 1), 1.0 / loss.smoothness)
             self.slack = loss.shrink_slack(targets - outputs, targets, unit)
-            self.root = np.sqrt(loss.smoothness * weight)[:, None] * np.ones_like(outputs)
-            return
-        curvature = loss.curvature(outputs, targets, weight)
-        self.coupled = bool((curvature * (1.0 - np.eye(curvature.shape[1]))).any())
-        if self.coupled:
-            values, vectors = np.linalg.eigh(curvature)
-            self.root = vectors * np.sqrt(np.maximum(values, 0.0))[:, None, :]
+            self.curvature = Curvature((loss.smoothness * weight)[:, None] * np.ones_like(outputs))
         else:
-            self.root = np.sqrt(np.maximum(np.einsum("nkk->nk", curvature), 0.0))
+            self.curvature = loss.curvature(outputs, targets, weight)
+        self.root, self._lean = self.curvature.root()
+
+    @property
+    def coupled(self) -> bool:
+        """Whether a sample's outputs interact; otherwise ``S`` is diagonal."""
+        return self._lean is not None
 
     def weigh(self, outputs: FloatArray) -> FloatArray:
         """``S' outputs``, (n, K) -> (n, K)."""
-        weighed = np.einsum("nkj,nk->nj", self.root, outputs) if self.coupled else self.root * outputs
-        return np.asarray(weighed)
+        return self._without_lean(self.root * outputs)
 
     def spread(self, dual: FloatArray) -> FloatArray:
         """``S dual``, (n, K) -> (n, K)."""
-        spread = np.einsum("nkj,nj->nk", self.root, dual) if self.coupled else self.root * dual
-        return np.asarray(spread)
+        return self.root * self._without_lean(dual)
+
+    def _without_lean(self, values: FloatArray) -> FloatArray:
+        """``(I - l l') values``."""
+        if self._lean is None:
+            return values
+        return np.asarray(values - self._lean * (self._lean * values).sum(axis=1, keepdims=True))
 
     def _weighed(self, feeds: FloatArray) -> FloatArray:
         """``S' g`` of each sample for directions (b, K), (n, b, K)."""
-        if not self.coupled:
-            return np.asarray(self.root[:, None, :] * feeds)
-        return np.asarray(np.matmul(feeds, self.root))
+        weighed: FloatArray = self.root[:, None, :] * feeds
+        if self._lean is not None:
+            weighed -= self._lean[:, None, :] * ((self.root * self._lean) @ feeds.T)[:, :, None]
+        return weighed
 
     def scaled(self, size: FloatArray) -> "LossModel":
         """Return the model with ``S`` divided by a diagonal, (n, K); for outputs that do not interact."""
         model = copy(self)
-        model.root = self.root / size
+        model.curvature = Curvature(self.curvature.diagonal / size**2)
+        model.root, _ = model.curvature.root()
         return model
 
     def gram(self, rows: FloatArray, feeds: FloatArray) -> FloatArray:
@@ -96,22 +102,20 @@ class LossModel:
             # a cost that does not depend on the number of outputs.
             ends = np.append(np.flatnonzero((np.diff(feeds, axis=0) != 0).any(axis=1)) + 1, len(rows))
             weighed = self._weighed(feeds[ends - 1])
-            parts = [slice(low, high) for low, high in zip([0, *ends[:-1]], ends, strict=True)]
-            right = np.empty_like(rows)
-            for j, part in enumerate(parts):
+            owners = np.repeat(np.arange(len(ends)), np.diff(ends, prepend=0))
+            for j, (low, high) in enumerate(zip([0, *ends[:-1]], ends, strict=True)):
                 curvature = np.einsum("nj,nbj->bn", weighed[:, j], weighed[:, : j + 1])
-                for k in range(j + 1):
-                    np.multiply(rows[parts[k]], curvature[k], out=right[parts[k]])
-                matrix[part, : part.stop] = rows[part] @ right[: part.stop].T
-                matrix[: part.start, part] = matrix[part, : part.start].T
+                right = curvature[owners[:high]]
+                right *= rows[:high]
+                matrix[low:high, :high] = rows[low:high] @ right.T
+                matrix[:low, low:high] = matrix[low:high, :low].T
             return matrix
         # Each feeds one output: blocks of the matrix for each pair of them.
         for k, first in enumerate(members):
             left = rows[first] * feeds[first, k, None]
-            for m, second in enumerate(members[: k + 1] if self.coupled else []):
-                curvature = np.einsum("nj,nj->n", self.root[:, k], self.root[:, m])
-                block = (left * curvature) @ (rows[second] * feeds[second, m, None]).T
-                matrix[np.ix_(first, second)], matrix[np.ix_(second, first)] = block, block.T
-            if not self.coupled:
-                matrix[np.ix_(first, first)] = (left * self.root[:, k] ** 2) @ left.T
+            for m, second in enumerate(members[: k + 1]):
+                curvature = self.curvature.between(k, m)
+                if curvature is not None:
+                    block = (left * curvature) @ (rows[second] * feeds[second, m, None]).T
+                    matrix[np.ix_(first, second)], matrix[np.ix_(second, first)] = block, block.T
         return matrix

@@ -22,10 +22,11 @@ from convexnn_solvers.threads import in_parts
 __all__ = ["newton_direction"]
 
 _MAX_CG_STEPS = 200
-# Entries of the factors of a block from which one product for each block is as fast, and saves copies.
-_MANY_ENTRIES = 4096
-# Floating-point operations in products with matrices cost about four times those in a factorisation.
-_CG_COST = 600.0
+# Coordinates of a block up to which the derivatives themselves are formed, for one product with all blocks.
+_FEW_COORDINATES = 64
+# What conjugate gradients are expected to take: products, and multiplications that cost as much as the calls
+# of one; those in thin matrices take about twice as long as those in a factorisation.
+_CG_PRODUCTS, _CG_CALLS, _THIN = 75.0, 2e6, 2.0
 
 
 def newton_direction(step: Subproblem, at: Evaluation, clock: Clock | None = None) -> FloatArray:
@@ -40,9 +41,7 @@ def newton_direction(step: Subproblem, at: Evaluation, clock: Clock | None = Non
         `OutOfTimeError` is raised where it stops before the faces of large blocks are known.
     """
     factors = _Factors.of(step, at, clock or Clock())
-    if _dense_cost(step, factors) > _CG_COST * at.gradient.shape[0] * factors.rows.shape[1] * (
-        factors.n_blocks + 1
-    ):
+    if _dense_cost(step, factors) > _cg_cost(step, factors):
         return _by_conjugate_gradients(step, factors, at.gradient, _diagonal(step, at))
     # The slack adds a diagonal, which is scaled to one.
     diagonal = np.sqrt(_diagonal(step, at))
@@ -78,15 +77,21 @@ def _across_is_cheaper(step: Subproblem, factors: "_Factors", k: int) -> bool:
     return not step.blocks.program.design.constrained and n_rows > step.outputs.shape[0]
 
 
+def _cg_cost(step: Subproblem, factors: "_Factors") -> float:
+    """Multiplications of conjugate gradients, in units of those in a factorisation."""
+    one_way = float(step.outputs.shape[0] * factors.rows.shape[1]) * (factors.n_blocks + 1)
+    return _CG_PRODUCTS * (_CG_CALLS + 2 * _THIN * one_way)
+
+
 def _dense_cost(step: Subproblem, factors: "_Factors") -> float:
-    """Operations of forming and factorising the Hessian."""
+    """Multiplications of forming and factorising the Hessian."""
     n, n_outputs = step.outputs.shape
     d = factors.rows.shape[1]
     per_output = np.bincount(factors.outputs, minlength=n_outputs).astype(float)
     if _interact(step):
         q = float(per_output.sum())
-        passes = 1 if step.blocks.program.directions is None else n_outputs
-        return float(q * n * (passes * q + d) + q**3 / 3)
+        pairs = 0 if step.blocks.program.directions is None else factors.n_blocks**2
+        return float(n * (q * (q + d) + pairs * n_outputs) + q**3 / 3)
     small = np.minimum(per_output, n)
     if not step.blocks.program.design.constrained:
         per_output = np.where(per_output > n, 2 * per_output / d, per_output)
@@ -152,17 +157,26 @@ class _Factors:
     def apply(self, dual: FloatArray) -> FloatArray:
         """Apply ``A M A'``, (n, K) -> (n, K), without forming anything of n by q."""
         gradients = self.active.adjoint(dual)
-        n_own = int((self.owners >= 0).sum())  # those of the intercepts are the last
-        rows, owners = self.rows[:n_own], self.owners[:n_own]
-        starts = np.flatnonzero(np.diff(owners, prepend=-1))
-        weights = np.zeros_like(gradients)
-        if rows.size > _MANY_ENTRIES * len(starts):
-            for j, block in enumerate(np.split(rows, starts[1:])):
-                weights[j] = (block @ gradients[j]) @ block
-        elif rows.size:
-            shares = np.einsum("qd,qd->q", rows, gradients[owners])
-            weights = np.add.reduceat(shares[:, None] * rows, starts, axis=0)
+        if self._derivatives is not None:
+            weights = np.matmul(self._derivatives, gradients[:, :, None])[:, :, 0]
+        else:
+            moved = [(rows @ own) @ rows for rows, own in zip(self._parts, gradients, strict=True)]
+            weights = np.reshape(moved, gradients.shape)
         return np.asarray(self.active.forward(weights) + self.intercept_root**2 * dual.sum(axis=0))
+
+    @cached_property
+    def _parts(self) -> list[FloatArray]:
+        """``C_j`` of each block."""
+        ends = np.searchsorted(self.owners[self.owners >= 0], np.arange(self.n_blocks), side="right")
+        return np.split(self.rows, ends)[:-1]
+
+    @cached_property
+    def _derivatives(self) -> FloatArray | None:
+        """``C_j' C_j`` of blocks of few coordinates, (m, d, d)."""
+        d = self.rows.shape[1]
+        if d > _FEW_COORDINATES:
+            return None
+        return np.reshape([rows.T @ rows for rows in self._parts], (self.n_blocks, d, d))
 
 
 def _regularised_solve(rows: FloatArray, right: FloatArray) -> FloatArray:

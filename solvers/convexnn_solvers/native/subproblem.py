@@ -91,7 +91,7 @@ class Subproblem:
         if not self.blocks.program.fit_intercept:
             return 0.0
         # In units of the loss's curvature along constants, as the slack is.
-        curvature = float((self.model.root**2).sum()) / self.outputs.shape[1]
+        curvature = self.model.curvature.total / self.outputs.shape[1]
         return float(_INTERCEPT_STEP * self.slack_step / max(curvature, _TINY))
 
     def evaluate(self, dual: FloatArray) -> Evaluation:

@@ -14,6 +14,7 @@ import numpy as np
 
 from convexnn_solvers._typing import FloatArray
 from convexnn_solvers.conic.epigraphs import Epigraph
+from convexnn_solvers.curvature import Curvature
 from convexnn_solvers.program import Loss
 
 __all__ = ["Envelope"]
@@ -73,12 +74,11 @@ class Envelope:
         unclipped = self._unclipped(outputs, targets, sample_weight)
         return self.loss.project_dual(unclipped, targets, sample_weight)
 
-    def curvature(self, outputs: FloatArray, targets: FloatArray, sample_weight: FloatArray) -> FloatArray:
+    def curvature(self, outputs: FloatArray, targets: FloatArray, sample_weight: FloatArray) -> Curvature:
         """See `Loss.curvature`."""
         unclipped = self._unclipped(outputs, targets, sample_weight)
         inside = self.loss.project_dual(unclipped, targets, sample_weight) == unclipped
-        second = np.where(inside, self.rho * sample_weight[:, None], 0.0)
-        return second[:, :, None] * np.eye(outputs.shape[1])
+        return Curvature(np.where(inside, self.rho * sample_weight[:, None], 0.0))
 
     def shrink_slack(self, points: FloatArray, targets: FloatArray, step: FloatArray) -> FloatArray:
         """Raise TypeError: there is no slack."""

@@ -101,7 +101,7 @@ class FactoredModel:
 
     def _outputs(self, step: Factors) -> FloatArray:
         """Change of the outputs to first order, shape (n, K)."""
-        n_samples, n_outputs = self._curvature.shape[:2]
+        n_samples, n_outputs = self._curvature.diagonal.shape
         columns = step.left.reshape(n_outputs, -1).T
         change = np.empty((n_samples, n_outputs))
 
@@ -125,7 +125,7 @@ class FactoredModel:
 
     def product(self, step: Factors) -> Factors:
         """Product of the shifted Hessian, positive semidefinite, with a step."""
-        bent = np.einsum("nkl,nl->nk", self._curvature, self._outputs(step))
+        bent = self._curvature.times(self._outputs(step))
         curved = self._adjoint(bent)
         return Factors(
             curved.left + self._slope @ step.right + self._shift * step.left,
