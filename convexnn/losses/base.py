@@ -3,15 +3,16 @@
 import math
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import ClassVar, Literal, TypeAlias
 
 import numpy as np
 
 from convexnn._typing import FloatArray
 from convexnn.losses.epigraph import Epigraph
-from convexnn_solvers.curvature import Curvature
 
-__all__ = ["Loss"]
+__all__ = ["Loss", "SecondDerivatives"]
+
+SecondDerivatives: TypeAlias = tuple[FloatArray, FloatArray | None]
 
 
 @dataclass(frozen=True)
@@ -149,7 +150,9 @@ class Loss(ABC):
         """
 
     @abstractmethod
-    def curvature(self, outputs: FloatArray, targets: FloatArray, sample_weight: FloatArray) -> Curvature:
+    def curvature(
+        self, outputs: FloatArray, targets: FloatArray, sample_weight: FloatArray
+    ) -> SecondDerivatives:
         """Return the second derivatives of ``L`` sample by sample, weights included.
 
         Where the gradient has a kink it is one of the two sides' derivatives.
@@ -161,7 +164,9 @@ class Loss(ABC):
 
         Returns
         -------
-        Curvature
+        diagonal, outer : ndarray of shape (n_samples, n_outputs)
+            Of positive semidefinite matrices ``diag(diagonal_i) - outer_i outer_i'``; None instead of `outer`
+            where outputs do not interact.
 
         Raises
         ------

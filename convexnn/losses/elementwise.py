@@ -6,8 +6,7 @@ from abc import abstractmethod
 import numpy as np
 
 from convexnn._typing import BoolArray, FloatArray
-from convexnn.losses.base import Loss
-from convexnn_solvers.curvature import Curvature
+from convexnn.losses.base import Loss, SecondDerivatives
 
 __all__ = ["ElementwiseLoss", "quadratic_terms"]
 
@@ -53,9 +52,11 @@ class ElementwiseLoss(Loss):
         """Return the gradient of ``L``; see :meth:`Loss.gradient`."""
         return sample_weight[:, None] * self._derivatives(outputs, targets)
 
-    def curvature(self, outputs: FloatArray, targets: FloatArray, sample_weight: FloatArray) -> Curvature:
+    def curvature(
+        self, outputs: FloatArray, targets: FloatArray, sample_weight: FloatArray
+    ) -> SecondDerivatives:
         """Return diagonal matrices; see :meth:`Loss.curvature`."""
-        return Curvature(sample_weight[:, None] * self._second_derivatives(outputs, targets))
+        return sample_weight[:, None] * self._second_derivatives(outputs, targets), None
 
     def _weighted_domain(
         self, targets: FloatArray, sample_weight: FloatArray

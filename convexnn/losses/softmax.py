@@ -9,10 +9,9 @@ from scipy import sparse
 from scipy.special import softmax, xlog1py, xlogy
 
 from convexnn._typing import BoolArray, FloatArray
-from convexnn.losses.base import Loss
+from convexnn.losses.base import Loss, SecondDerivatives
 from convexnn.losses.epigraph import Epigraph, Rows, entries, no_cost
 from convexnn.losses.registry import register_loss
-from convexnn_solvers.curvature import Curvature
 
 __all__ = ["SATURATED_MARGIN", "Softmax", "entropy_error"]
 
@@ -63,11 +62,13 @@ class Softmax(Loss):
         """Return the gradient of ``L``; see :meth:`Loss.gradient`."""
         return sample_weight[:, None] * (np.asarray(softmax(outputs, axis=1)) - targets)
 
-    def curvature(self, outputs: FloatArray, targets: FloatArray, sample_weight: FloatArray) -> Curvature:
+    def curvature(
+        self, outputs: FloatArray, targets: FloatArray, sample_weight: FloatArray
+    ) -> SecondDerivatives:
         """Return ``s (diag(p) - p p')``; see :meth:`Loss.curvature`."""
         del targets
         p, weight = np.asarray(softmax(outputs, axis=1)), sample_weight[:, None]
-        return Curvature(weight * p, np.sqrt(weight) * p)
+        return weight * p, np.sqrt(weight) * p
 
     def conjugate(self, dual: FloatArray, targets: FloatArray, sample_weight: FloatArray) -> float:
         """Return ``L*(z)``; see :meth:`Loss.conjugate`."""

@@ -31,12 +31,17 @@ class Curvature:
             product -= self.outer * (self.outer * change).sum(axis=1, keepdims=True)
         return product
 
-    def along(self, directions: FloatArray) -> FloatArray:
-        """Second derivatives along directions ``g``, ``g'(diag(d_i) - r_i r_i')g``: (m, K) -> (n, m)."""
-        second = self.diagonal @ (directions**2).T
+    def along(self, directions: FloatArray, out: FloatArray | None = None) -> FloatArray:
+        """Second derivatives along directions ``g``, ``g'(diag(d_i) - r_i r_i')g``: (m, K) -> (n, m).
+
+        They are written into an array if one is given.
+        """
+        second = np.matmul(self.diagonal, (directions**2).T, out=out)
         if self.outer is not None:
-            second -= (self.outer @ directions.T) ** 2
-        return np.maximum(second, 0.0)
+            product = self.outer @ directions.T
+            product *= product
+            second -= product
+        return np.maximum(second, 0.0, out=second)
 
     def root(self) -> tuple[FloatArray, FloatArray | None]:
         """Return ``t_i`` and ``l_i`` of roots ``S_i = diag(t_i) (I - l_i l_i')``, ``S_i S_i'`` the matrices.

@@ -24,7 +24,6 @@ from scipy import sparse
 
 from convexnn_solvers._typing import BoolArray, FloatArray, IntArray
 from convexnn_solvers.conic.epigraphs import Epigraph
-from convexnn_solvers.curvature import Curvature
 
 __all__ = ["ConvexProgram", "Design", "Loss"]
 
@@ -73,8 +72,13 @@ class Loss(Protocol):
     def gradient(self, outputs: FloatArray, targets: FloatArray, sample_weight: FloatArray) -> FloatArray:
         """Gradient of `value` in the outputs; a subgradient where there is none."""
 
-    def curvature(self, outputs: FloatArray, targets: FloatArray, sample_weight: FloatArray) -> Curvature:
-        """Second derivatives of `value` for each sample; asked of smooth losses only."""
+    def curvature(
+        self, outputs: FloatArray, targets: FloatArray, sample_weight: FloatArray
+    ) -> tuple[FloatArray, FloatArray | None]:
+        """Second derivatives of `value` for each sample, the arguments of a `Curvature`.
+
+        Asked of smooth losses only.
+        """
 
     def shrink_slack(self, points: FloatArray, targets: FloatArray, step: FloatArray) -> FloatArray:
         """Proximal points of ``step_i psi`` where ``L(f) = min_e Q(f + e) + sum_i s_i psi(e_i)``.

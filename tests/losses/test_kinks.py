@@ -5,6 +5,7 @@ import pytest
 
 from convexnn.losses import without_kinks
 from convexnn.losses.kinks import RoundedKink
+from convexnn_solvers.curvature import Curvature
 from program_cases import LOSSES
 
 
@@ -20,7 +21,7 @@ def test_rounded_losses_are_close_and_have_the_right_derivatives(name: str) -> N
     shifted = [rounded.value(outputs + step, targets, weight) for step in (1e-6, -1e-6)]
     slope = float(rounded.gradient(outputs, targets, weight).sum())
     assert (shifted[0] - shifted[1]) / 2e-6 == pytest.approx(slope, abs=1e-5)
-    bend = float(rounded.curvature(outputs, targets, weight).matrices().sum())
+    bend = float(Curvature(*rounded.curvature(outputs, targets, weight)).matrices().sum())
     for step in (-2.0, -0.5, 0.1, 1.0, 3.0):
         parabola = above + step * slope + 0.5 * step**2 * bend
         assert rounded.value(outputs + step, targets, weight) <= parabola * (1 + 1e-12)
@@ -38,7 +39,9 @@ def test_sharper_losses_lie_between_and_bend_little_where_they_are_straight(name
     values = [one.value(outputs, targets, weight) for one in (loss, sharper, rounded)]
     assert values == sorted(values)
     straight = np.abs(outputs - targets).ravel() >= rounded.width
-    ours, others = (one.curvature(outputs, targets, weight).matrices().ravel() for one in (sharper, rounded))
+    ours, others = (
+        Curvature(*one.curvature(outputs, targets, weight)).matrices().ravel() for one in (sharper, rounded)
+    )
     assert (ours[straight] < others[straight]).all()
     assert (ours > 0).all()
 

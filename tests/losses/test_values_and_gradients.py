@@ -20,6 +20,7 @@ from convexnn.losses import (
     SquaredHinge,
     get_loss,
 )
+from convexnn_solvers.curvature import Curvature
 from loss_cases import ALL_LOSSES, ELEMENTWISE, SMOOTH, draw_data
 
 seeds = st.integers(0, 2**32 - 1)
@@ -226,7 +227,7 @@ def test_curvature_is_the_slope_of_the_gradient_and_at_most_the_smoothness(loss,
     kinks = {"huber": np.abs(f - y) - getattr(loss, "delta", 0.0), "squared_hinge": 1 - y * f}
     if loss.name in kinks and (np.abs(kinks[loss.name]) < 10 * h * np.abs(direction)).any():
         return
-    curvature = loss.curvature(f, y, s).matrices()
+    curvature = Curvature(*loss.curvature(f, y, s)).matrices()
     slope = (loss.gradient(f + h * direction, y, s) - loss.gradient(f - h * direction, y, s)) / (2 * h)
     np.testing.assert_allclose(np.einsum("nkl,nl->nk", curvature, direction), slope, rtol=1e-6, atol=1e-7)
     eigenvalues = np.linalg.eigvalsh(curvature)

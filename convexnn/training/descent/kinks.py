@@ -78,7 +78,7 @@ def bend_layer(
     layer: FloatArray,
     kinks: FloatArray,
 ) -> None:
-    """Fill the last two arrays as `Objective.slopes` describes."""
+    """Fill the last two arrays as `Objective.bend` describes."""
     n, m = products.shape
     off, bend = slopes[1], slopes[0] - slopes[1]
     if selects:

@@ -161,16 +161,22 @@ class Objective:
         return np.asarray(self.rows @ neurons.gates.T >= 0)
 
     def rounded_layer(
-        self, products: FloatArray, width: FloatArray, open_rows: BoolArray | None = None
+        self,
+        products: FloatArray,
+        width: FloatArray,
+        open_rows: BoolArray | None = None,
+        out: FloatArray | None = None,
     ) -> FloatArray:
         """Return the layer at ``X u = products``, with kinks rounded off, (n P, m) -> (n, m).
 
         The kink of neuron ``j`` at row ``i`` is a parabola within ``width[j] |x_i|``. Gated layers have none.
+        It is written into an array if one is given.
         """
-        hidden = np.zeros((self.n_samples, products.shape[1]))
+        hidden = np.empty((self.n_samples, products.shape[1])) if out is None else out
+        hidden[:] = 0.0
         if open_rows is not None:
             answers = np.where(open_rows, self.activation.on, self.activation.off) * products
-            return np.asarray(answers.reshape(self.n_samples, self.positions, -1).sum(axis=1))
+            return answers.reshape(self.n_samples, self.positions, -1).sum(axis=1, out=hidden)
 
         def work(part: slice) -> None:
             rows = slice(part.start * self.positions, part.stop * self.positions)
@@ -193,14 +199,16 @@ class Objective:
         hidden = self.rounded_layer(products, width, self.open_rows(neurons))
         return np.asarray(hidden @ neurons.directions + neurons.intercept)
 
-    def slopes(
+    def bend(
         self,
         products: FloatArray,
         width: FloatArray,
         pulls: FloatArray,
-        open_rows: BoolArray | None = None,
-    ) -> tuple[FloatArray, FloatArray]:
-        """Slopes of the rounded layer at ``X u = products``, and curvature of its kinks.
+        open_rows: BoolArray | None,
+        slopes: FloatArray,
+        kinks: FloatArray,
+    ) -> None:
+        """Write the slopes of the rounded layer at ``X u = products``, and the curvature of its kinks.
 
         Parameters
         ----------
@@ -208,18 +216,15 @@ class Objective:
         width : ndarray of shape (m,)
         pulls : ndarray of shape (n, m)
             Derivatives of the loss in the answers of each neuron.
-        open_rows : ndarray of bool, shape (n P, m), optional
+        open_rows : ndarray of bool, shape (n P, m), or None
             Of a gated layer.
-
-        Returns
-        -------
         slopes, kinks : ndarray of shape (n P, m)
-            ``phi'``, and how much of ``x x'`` each row adds to the curvature where its kink holds the neuron.
+            For ``phi'``, and how much of ``x x'`` each row adds to the curvature where its kink holds the
+            neuron.
         """
         if open_rows is not None:
-            fixed = np.where(open_rows, self.activation.on, self.activation.off)
-            return fixed.astype(np.float64), np.zeros(products.shape)
-        slopes, kinks = np.empty(products.shape), np.empty(products.shape)
+            slopes[:], kinks[:] = np.where(open_rows, self.activation.on, self.activation.off), 0.0
+            return
 
         def work(part: slice) -> None:
             rows = slice(part.start * self.positions, part.stop * self.positions)
@@ -236,7 +241,6 @@ class Objective:
             )
 
         in_parts(work, self.n_samples, 8.0 * products.size)
-        return slopes, kinks
 
     def part(self, samples: IntArray) -> "Objective":
         """Return the objective of some samples, their weights raised to make up for the others."""
@@ -334,7 +338,7 @@ class Objective:
 
     def curvature(self, outputs: FloatArray) -> Curvature:
         """Second derivatives of ``L`` at outputs (n, K)."""
-        return self.loss.curvature(outputs, self.targets, self.weight)
+        return Curvature(*self.loss.curvature(outputs, self.targets, self.weight))
 
     def empty(self) -> Neurons:
         """Return the best network without neurons."""

@@ -20,7 +20,7 @@ import numpy as np
 from convexnn._typing import FloatArray
 from convexnn.problem import Neurons
 from convexnn.training.descent.merging import clustered
-from convexnn.training.descent.model import RoundedModel
+from convexnn.training.descent.model import RoundedModel, Workspace
 from convexnn.training.descent.objective import Objective
 from convexnn.training.descent.weights import Weights
 from convexnn_solvers.clock import Clock
@@ -73,7 +73,7 @@ class Descent:
         self.width = _SETTLED_WIDTH if settled else _FIRST_WIDTH
         self._at, self._radius = Weights.of(objective, neurons), math.nan
         self._products = objective.products(self._at.hidden)
-        self._trusts_more, self.work, self.n_steps = False, 0.0, 0
+        self._trusts_more, self.work, self.n_steps, self._space = False, 0.0, 0, Workspace()
         self.best, self.best_value = neurons, objective.value(neurons)
 
     def run(self, n_steps: int, tol: float, clock: Clock) -> Neurons:
@@ -112,7 +112,7 @@ class Descent:
 
     def _step(self, clock: Clock) -> float:
         """Take one step; returns what it brings relative to the rounded objective, 0 if none was found."""
-        model = RoundedModel(self.objective, self._at, self._products, self.width)
+        model = RoundedModel(self.objective, self._at, self._products, self.width, self._space)
         if not math.isfinite(self._radius):
             size = self._at.flat()
             self._radius = _FIRST_RADIUS * math.sqrt(float(size @ (model.diagonal * size)))

@@ -15,6 +15,7 @@ import numpy as np
 from convexnn_solvers._typing import FloatArray
 from convexnn_solvers.backends.base import Candidate
 from convexnn_solvers.conic.model import QuadraticModel
+from convexnn_solvers.curvature import Curvature
 from convexnn_solvers.dual import dual_bound
 from convexnn_solvers.options import SolveOptions
 from convexnn_solvers.program import ConvexProgram
@@ -94,7 +95,7 @@ def _start(program: ConvexProgram, start: tuple[FloatArray, FloatArray] | None) 
 def _model(program: ConvexProgram, point: _Point) -> QuadraticModel:
     outputs = program.outputs(point.blocks, point.intercept)
     targets, weight = program.targets, program.sample_weight
-    curvature = program.loss.curvature(outputs, targets, weight).matrices()
+    curvature = Curvature(*program.loss.curvature(outputs, targets, weight)).matrices()
     curvature += _LEAST_CURVATURE * weight[:, None, None] * np.eye(program.n_outputs)
     return QuadraticModel(
         center=outputs,

@@ -46,7 +46,7 @@ class LossModel:
             self.slack = loss.shrink_slack(targets - outputs, targets, unit)
             self.curvature = Curvature((loss.smoothness * weight)[:, None] * np.ones_like(outputs))
         else:
-            self.curvature = loss.curvature(outputs, targets, weight)
+            self.curvature = Curvature(*loss.curvature(outputs, targets, weight))
         self.root, self._lean = self.curvature.root()
 
     @property

@@ -14,7 +14,6 @@ import numpy as np
 
 from convexnn_solvers._typing import FloatArray
 from convexnn_solvers.conic.epigraphs import Epigraph
-from convexnn_solvers.curvature import Curvature
 from convexnn_solvers.program import Loss
 
 __all__ = ["Envelope"]
@@ -74,11 +73,13 @@ class Envelope:
         unclipped = self._unclipped(outputs, targets, sample_weight)
         return self.loss.project_dual(unclipped, targets, sample_weight)
 
-    def curvature(self, outputs: FloatArray, targets: FloatArray, sample_weight: FloatArray) -> Curvature:
+    def curvature(
+        self, outputs: FloatArray, targets: FloatArray, sample_weight: FloatArray
+    ) -> tuple[FloatArray, None]:
         """See `Loss.curvature`."""
         unclipped = self._unclipped(outputs, targets, sample_weight)
         inside = self.loss.project_dual(unclipped, targets, sample_weight) == unclipped
-        return Curvature(np.where(inside, self.rho * sample_weight[:, None], 0.0))
+        return np.where(inside, self.rho * sample_weight[:, None], 0.0), None
 
     def shrink_slack(self, points: FloatArray, targets: FloatArray, step: FloatArray) -> FloatArray:
         """Raise TypeError: there is no slack."""

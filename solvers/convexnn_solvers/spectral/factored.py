@@ -20,6 +20,7 @@ from scipy import linalg
 from scipy.sparse.linalg import LinearOperator, minres
 
 from convexnn_solvers._typing import FloatArray
+from convexnn_solvers.curvature import Curvature
 from convexnn_solvers.spectral.program import SpectralProgram, operator_norm
 from convexnn_solvers.threads import in_parts
 
@@ -85,7 +86,7 @@ class FactoredModel:
         blocks = (at.left @ at.right.T).reshape(program.block_shape)
         outputs = program.outputs(blocks, at.intercept)
         residual = program.loss.gradient(outputs, program.targets, program.sample_weight)
-        self._curvature = program.loss.curvature(outputs, program.targets, program.sample_weight)
+        self._curvature = Curvature(*program.loss.curvature(outputs, program.targets, program.sample_weight))
         self._slope = program.design.adjoint(residual).reshape(program.matrix_shape)
         self._shift = max(program.alpha, operator_norm(self._slope))
         # Derivatives of the outputs: in each output's left factor (n, m r), in the right one (n K, h r).
