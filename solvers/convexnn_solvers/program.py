@@ -299,8 +299,9 @@ class ConvexProgram:
         """``A_i' dual g`` for blocks on ``A_i`` that feed in directions ``g``: (m,), (n, K) -> (m, d)."""
         patterns = slots % self.design.n_blocks
         if self.directions is not None:
-            # A column for each block: what it sees of the dual point.
-            return self.design.block_gradients(patterns, dual @ self.feeds(slots).T, np.arange(len(slots)))
+            # A column for each block: what it sees of the dual point. Columns are read one by one.
+            seen = (self.feeds(slots) @ dual.T).T
+            return self.design.block_gradients(patterns, seen, np.arange(len(slots)))
         signs, outputs = self._signs_and_outputs(slots)
         return np.asarray(signs[:, None] * self.design.block_gradients(patterns, dual, outputs))
 

@@ -23,7 +23,7 @@ __all__ = ["newton_direction"]
 
 _MAX_CG_STEPS = 200
 # Coordinates of a block up to which the derivatives themselves are formed, for one product with all blocks.
-_FEW_COORDINATES = 64
+_FEW_COORDINATES = 128
 # What conjugate gradients are expected to take: products, and multiplications that cost as much as the calls
 # of one; those in thin matrices take about twice as long as those in a factorisation.
 _CG_PRODUCTS, _CG_CALLS, _THIN = 75.0, 2e6, 2.0
