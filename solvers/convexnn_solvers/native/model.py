@@ -69,10 +69,12 @@ class LossModel:
         return np.asarray(values - self._lean * (self._lean * values).sum(axis=1, keepdims=True))
 
     def _weighed(self, feeds: FloatArray) -> FloatArray:
-        """``S' g`` of each sample for directions (b, K), (n, b, K)."""
-        weighed: FloatArray = self.root[:, None, :] * feeds
+        """``S' g`` of each sample for directions (b, K), (K, b, n)."""
+        root = np.ascontiguousarray(self.root.T)
+        weighed: FloatArray = feeds.T[:, :, None] * root[:, None, :]
         if self._lean is not None:
-            weighed -= self._lean[:, None, :] * ((self.root * self._lean) @ feeds.T)[:, :, None]
+            lean = np.ascontiguousarray(self._lean.T)
+            weighed -= lean[:, None, :] * (feeds @ (root * lean))
         return weighed
 
     def scaled(self, size: FloatArray) -> "LossModel":
@@ -104,7 +106,7 @@ class LossModel:
             weighed = self._weighed(feeds[ends - 1])
             owners = np.repeat(np.arange(len(ends)), np.diff(ends, prepend=0))
             for j, (low, high) in enumerate(zip([0, *ends[:-1]], ends, strict=True)):
-                curvature = np.einsum("nj,nbj->bn", weighed[:, j], weighed[:, : j + 1])
+                curvature = np.einsum("kn,kbn->bn", weighed[:, j], weighed[:, : j + 1])
                 right = curvature[owners[:high]]
                 right *= rows[:high]
                 matrix[low:high, :high] = rows[low:high] @ right.T
