@@ -106,7 +106,7 @@ def adapt(
             search.begin(clock)
             # Where outputs are shared no list of patterns is common to both networks: it goes on from there.
             before = known[-1] if problem.shared else None
-            sliding.run(search.largest_without_neurons, rng, clock, before)
+            sliding.run(search.largest_without_neurons, rng, clock, before, wide=thorough)
         except KeyboardInterrupt:
             status = Status.INTERRUPTED
         search.follow(sliding)

@@ -18,7 +18,7 @@ import numpy as np
 from convexnn._typing import FloatArray
 from convexnn.problem import Neurons
 from convexnn.training.ascent import Candidates
-from convexnn.training.descent.first_network import descend, first_descent
+from convexnn.training.descent.first_network import USUAL_TOL, descend, first_descent
 from convexnn.training.descent.merging import clustered
 from convexnn.training.descent.objective import Objective
 from convexnn.training.descent.trust_region import Descent
@@ -94,7 +94,13 @@ class Sliding:
         return min(descents, key=lambda descent: descent.best_value).best if descents else None
 
     def run(
-        self, largest: float, rng: np.random.Generator, clock: Clock, previous: Neurons | None = None
+        self,
+        largest: float,
+        rng: np.random.Generator,
+        clock: Clock,
+        previous: Neurons | None = None,
+        *,
+        wide: bool = True,
     ) -> None:
         """Run rounds until one brings little, nothing pays, or the time is over.
 
@@ -106,8 +112,11 @@ class Sliding:
             Least alpha that leaves no neurons.
         rng : Generator
         clock : Clock
+        wide : bool
+            Whether a finer tolerance asks for more neurons.
         """
-        self._descent = first_descent(self._objective, largest, rng, clock, previous)
+        tol = self._tol if wide else USUAL_TOL
+        self._descent = first_descent(self._objective, largest, rng, clock, previous, tol=tol)
         if self._descent is None:
             return
         descend(self._descent, clock, self._verbose)

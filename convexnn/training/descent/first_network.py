@@ -11,13 +11,15 @@ from convexnn.training.descent.objective import Objective
 from convexnn.training.descent.trust_region import Descent
 from convexnn_solvers.clock import Clock
 
-__all__ = ["descend", "first_descent", "random_neurons"]
+__all__ = ["USUAL_TOL", "descend", "first_descent", "random_neurons"]
 
 # Neurons: so many where alpha is at its largest, in proportion to one by alpha below it, within limits. Where
-# outputs are separate these are divided among them, and each has the fewest. What wider networks gain, later
-# neurons do too.
+# outputs are separate these are divided among them, and each has the fewest.
 _WIDTH_AT_LARGEST = 5.0
-_FEWEST_NEURONS, _MOST_NEURONS = 16, 100
+_FEWEST_NEURONS, _MOST_NEURONS = 16, 400
+# The most at the usual tolerance, from where it grows with the root of a finer one: what 300 neurons gain
+# over 100, up to 2% of the objective at small alpha, later rounds gain too, in several times as long.
+USUAL_TOL, _USUAL_MOST = 1e-4, 100
 # Entries of the layer, which limit the width on large data (240 MB).
 _LAYER_ENTRIES = 30_000_000
 # Of more samples than twice this, so many lead the descent until its last steps.
@@ -39,6 +41,8 @@ def first_descent(
     rng: np.random.Generator,
     clock: Clock,
     previous: Neurons | None = None,
+    *,
+    tol: float = USUAL_TOL,
 ) -> Descent | None:
     """Return a descent of random neurons, led by some of the samples where there are many.
 
@@ -52,6 +56,8 @@ def first_descent(
     clock : Clock
     previous : Neurons, optional
         To begin with instead.
+    tol : float
+        Wanted relative accuracy of the objective: the finer, the more neurons.
 
     Returns
     -------
@@ -65,8 +71,8 @@ def first_descent(
     objective = replace(objective, alpha=alpha, loss=rounded)
     if previous is not None and len(previous):
         return Descent(objective, previous, settled=True)
-    wanted = min(_MOST_NEURONS, max(_FEWEST_NEURONS, round(_WIDTH_AT_LARGEST * largest / alpha)))
-    neurons, n_samples = random_neurons(objective, _width(objective, wanted), rng), objective.n_samples
+    n_neurons = _width(objective, largest / alpha, tol)
+    neurons, n_samples = random_neurons(objective, n_neurons, rng), objective.n_samples
     led = n_samples > 2 * _LEADING_SAMPLES
     if led:
         part = objective.part(rng.permutation(n_samples)[:_LEADING_SAMPLES])
@@ -83,8 +89,10 @@ def descend(descent: Descent, clock: Clock, verbose: int) -> None:
         )
 
 
-def _width(objective: Objective, wanted: int) -> int:
-    """Return a number of neurons, about that wanted, as many for each output that has its own."""
+def _width(objective: Objective, strength: float, tol: float) -> int:
+    """Return a number of neurons where ``strength * alpha`` leaves none; as many for each separate output."""
+    most = min(_MOST_NEURONS, _USUAL_MOST * math.sqrt(max(1.0, USUAL_TOL / tol)))
+    wanted = round(min(most, max(_FEWEST_NEURONS, _WIDTH_AT_LARGEST * strength)))
     n_separate = 1 if objective.shared else int(objective.targets.shape[1])
     affordable = _LAYER_ENTRIES // (len(objective.rows) * n_separate)
     each = max(_FEWEST_NEURONS, wanted // n_separate)
