@@ -24,6 +24,8 @@ USUAL_TOL, _USUAL_MOST = 1e-4, 100
 _LAYER_ENTRIES = 30_000_000
 # Of more samples than twice this, so many lead the descent until its last steps.
 _LEADING_SAMPLES = 1500
+# Relative gain of a leading step that ends them: what later ones gain does not hold for all samples.
+_LEADING_TOL = 1e-2
 # Newton steps of one descent, tens in most, and the relative gain of one that ends it.
 _MAX_STEPS, _DESCENT_TOL = 200, 3e-4
 # Shares of the time left that leading samples and then the descent on all of them may take.
@@ -76,7 +78,7 @@ def first_descent(
     led = n_samples > 2 * _LEADING_SAMPLES
     if led:
         part = objective.part(rng.permutation(n_samples)[:_LEADING_SAMPLES])
-        neurons = Descent(part, neurons).run(_MAX_STEPS, _DESCENT_TOL, clock.share(_LEADING_SHARE))
+        neurons = Descent(part, neurons).run(_MAX_STEPS, _LEADING_TOL, clock.share(_LEADING_SHARE))
     return Descent(objective, neurons, settled=led)
 
 
