@@ -37,8 +37,8 @@ _FEWEST_STARTS, _START_ENTRIES = 4, 200_000_000
 _BESIDE, _DISTANCES = 4, (0.03, 0.3)
 # Candidates that may enter at once; more where the network has more than twice as many neurons.
 _CANDIDATES = 60
-# Of the tolerance, what programs are solved to and prices are searched to.
-_GOAL = 0.9
+# Of the tolerance, what programs are solved to and prices are searched to; a proof takes up the rest.
+_GOAL, _GOAL_BEFORE_PROOF = 0.9, 0.5
 # Relative gap beyond which prices are too wrong to be of use.
 _LOOSEST_GAP = 1e-2
 # What a round must bring, in units of the tolerance, that takes as long as the first descent; at most so much
@@ -151,7 +151,8 @@ class LocalSearch(Policy):
         self, objective: Objective, tol: float, rng: np.random.Generator, *, thorough: bool = True
     ) -> None:
         self.objective, self.violation, self._thorough = objective, np.inf, thorough
-        self._tol, self._goal, self._rng = tol, _GOAL * tol, rng
+        self._tol, self._rng = tol, rng
+        self._goal = (_GOAL if thorough else _GOAL_BEFORE_PROOF) * tol
         self.first_accuracy = self._accuracy = max(self._goal, _LOOSEST_GAP)
         self._first_work = math.inf
         self.largest_without_neurons, self._unit = 0.0, objective.alpha or 1.0
