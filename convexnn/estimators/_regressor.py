@@ -99,6 +99,8 @@ class ConvexMLPRegressor(NetworkRegressor, BaseConvexMLP):
         solver for smooth losses with ``alpha > 0``, and Clarabel for others and where that gets stuck.
     tol : float, default=1e-4
         Wanted relative duality gap ``dual_gap_ / objective_``, for every solver.
+        Where patterns are adapted it also says what a round of search and descent must bring, and finer ones
+        begin with wider networks: they take longer and end lower.
     max_iter : int, default=None
         Iteration limit; None leaves the solver's own.
     time_limit : float, default=None

@@ -39,6 +39,9 @@ _PROGRAM_SHARE, _PRICE_SHARE = 0.25, 0.5
 _BOUND_SHARE = 0.1
 # Factor of the tolerance of programs where prices say that no pattern is missing, and the finest tolerance.
 _TIGHTER, _FINEST_TOL = 0.1, 1e-12
+# So many rounds together bring little if it is less than the tolerance of programs, which is then tightened
+# to such a share of the tolerance at most: later digits need other solvers than the native one.
+_SLOW_ROUNDS, _FINEST_SHARE = 3, 1e-4
 # Tolerance to which patterns are adapted at least: later digits are the proved search's own work.
 _ADAPTED_TOL = 1e-4
 # Shares of a limit of time: adapting patterns; rounds; branch and bound, of what is left, the rest going into
@@ -108,7 +111,7 @@ class ProvedSearch(Policy):
     def __init__(self, objective: Objective, tol: float, clock: Clock) -> None:
         self.objective, self.violation = objective, math.inf
         self._layer, self._alpha = objective.layer, objective.alpha
-        self._tol, self._program_tol, self._clock = tol, tol, clock
+        self._tol, self._program_tol, self._price_tol, self._clock = tol, tol, tol, clock
         self.first_accuracy = tol * _PROGRAM_SHARE
         self._bound, self._dual = -math.inf, np.empty((0, 0))
         self.n_nodes = 0
@@ -116,8 +119,10 @@ class ProvedSearch(Policy):
     def step(self, generation: ColumnGeneration) -> Step:
         """Look for neurons that pay; where ascents find no new pattern, bound all prices."""
         result, restricted = generation.result, generation.restricted
-        threshold = self._alpha * (1 + _PRICE_SHARE * self._program_tol)
+        threshold = self._alpha * (1 + _PRICE_SHARE * self._price_tol)
         entering = self._ascents(generation, threshold)
+        if self._is_slow(generation.values):
+            self._program_tol = max(_TIGHTER * self._program_tol, _FINEST_SHARE * self._tol)
         if not restricted.lacks(entering):
             entering = self._bounded(generation, threshold, stop_above=threshold)
             if self._closed(result):
@@ -126,9 +131,15 @@ class ProvedSearch(Policy):
             if not restricted.lacks(entering):
                 # Prices say that the program has all it needs, so that its own gap is too large.
                 self._program_tol *= _TIGHTER
+                self._price_tol *= _TIGHTER
                 if self._program_tol < _FINEST_TOL or result.status is Status.INACCURATE:
                     return self._step(entering, Status.INACCURATE, f"No pattern is missing; {result.message}")
         return self._step(entering)
+
+    def _is_slow(self, values: list[float]) -> bool:
+        """Whether rounds bring less than programs leave open, so that prices mislead: pairs come and go."""
+        recent = values[-1 - _SLOW_ROUNDS :]
+        return len(recent) > _SLOW_ROUNDS and recent[0] - recent[-1] < self._program_tol * abs(recent[-1])
 
     def conclude(self, generation: ColumnGeneration, status: Status) -> SolveResult:
         """Return the last result with the best bound over all patterns, priced once more if it is open."""
