@@ -87,9 +87,10 @@ class MaskedMaps:
             gradients = np.zeros((len(blocks), self.n_features))
             for chunk, part, rows in self._chunks(len(blocks), samples):
                 owners = blocks[chunk]
-                pulls = np.ascontiguousarray(dual[part].T)
+                pulls = dual[part].T
                 if self.positions > 1:
                     pulls = np.repeat(pulls, self.positions, axis=1)
+                pulls = np.ascontiguousarray(pulls)
                 values, product = np.empty((len(owners), pulls.shape[1])), np.empty_like(gradients[chunk])
                 spread_dual(
                     self.patterns.bits, owners, *self._slopes, rows.start, pulls, outputs[chunk], values

@@ -26,12 +26,11 @@ def signs_around_vertices(rows):
             cell = on.copy()
             cell[steps, pairs[:, 0]], cell[steps, pairs[:, 1]] = first, second
             cells.append(cell)
-            if not second:
-                # On the plane of either row, beside the ray on either side; the sign of the row is free.
-                sides += [(pairs[:, 0], np.where(np.arange(len(rows)) == pairs[:, :1], True, cell))]
-                other = on.copy()
-                other[steps, pairs[:, 0]] = first
-                sides += [(pairs[:, 1], other)]
+        # On the plane of either row, beside the ray on either side of the other; the row's own sign is free.
+        for owner, other in ((0, 1), (1, 0)):
+            side = on.copy()
+            side[steps, pairs[:, other]] = first
+            sides.append((pairs[:, owner], side))
     return rays, np.unique(np.concatenate(cells), axis=0), sides
 
 
