@@ -43,7 +43,7 @@ _TIGHTER, _FINEST_TOL = 0.1, 1e-12
 # to such a share of the tolerance at most: later digits need other solvers than the native one.
 _SLOW_ROUNDS, _FINEST_SHARE = 3, 1e-4
 # Tolerance to which patterns are adapted at least: later digits are the proved search's own work.
-_ADAPTED_TOL = 1e-4
+_ADAPTED_TOL = 1e-6
 # Shares of a limit of time: adapting patterns; rounds; branch and bound, of what is left, the rest going into
 # relaxations and the answer.
 _ADAPTING_SHARE, _ROUNDS_SHARE, _BRANCHING_SHARE = 0.3, 0.6, 0.8
