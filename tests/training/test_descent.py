@@ -149,6 +149,43 @@ def test_products_are_those_of_the_hessian_where_no_kink_is_near(
     np.testing.assert_allclose(model.product(flat), wanted, rtol=1e-4, atol=1e-4 * np.abs(wanted).max())
 
 
+@pytest.mark.parametrize("scale", [1.0, 1e-3, 1e4])
+@pytest.mark.parametrize("loss", ["squared_error", "softmax"])
+def test_products_in_single_precision_are_those_in_double(loss: str, scale: float) -> None:
+    objective = freed(draw_objective(20, loss=loss, activation="relu", hidden_bias="free"), True)
+    at = Weights.of(objective, random_neurons(objective, 6, np.random.default_rng(21)))
+    at = replace(at, hidden=scale * at.hidden, output=at.output / scale)
+    products = objective.products(at.hidden)
+    single, double, chosen = (
+        RoundedModel(objective, at, products, 0.1, precision=precision)
+        for precision in (np.float32, np.float64, None)
+    )
+    flat = np.random.default_rng(22).normal(size=double.gradient.size) * at.flat()
+    wanted = double.product(flat)
+    np.testing.assert_allclose(single.product(flat), wanted, rtol=1e-4, atol=1e-5 * np.abs(wanted).max())
+    np.testing.assert_array_equal(chosen.product(flat), single.product(flat))
+    np.testing.assert_array_equal(single.gradient, double.gradient)
+
+
+@pytest.mark.parametrize("size", [1e-30, 1e25])
+def test_products_that_single_precision_cannot_hold_are_in_double(size: float) -> None:
+    objective = draw_objective(23, loss="squared_error", hidden_bias="penalized")
+    objective = replace(objective, targets=size * objective.targets, alpha=size * objective.alpha)
+    at = Weights.of(objective, random_neurons(objective, 6, np.random.default_rng(24)))
+    model, double = (
+        RoundedModel(objective, at, objective.products(at.hidden), 0.1, precision=precision)
+        for precision in (None, np.float64)
+    )
+    flat = np.random.default_rng(25).normal(size=double.gradient.size) * at.flat()
+    np.testing.assert_array_equal(model.product(flat), double.product(flat))
+    best = Descent(objective, at.neurons()).run(60, 1e-6, Clock())
+    ordinary = replace(objective, targets=objective.targets / size, alpha=objective.alpha / size)
+    start = at.neurons()
+    start = replace(start, weights=start.weights / size, intercept=start.intercept / size)
+    same = Descent(ordinary, start).run(60, 1e-6, Clock())
+    assert objective.value(best) == pytest.approx(size**2 * ordinary.value(same), rel=1e-2)
+
+
 @pytest.mark.parametrize("shared", [True, False])
 def test_the_diagonal_bounds_that_of_the_model(shared: bool) -> None:
     model = draw_model(freed(draw_objective(13, loss="softmax"), shared), 6, 14, 0.2)

@@ -1,7 +1,7 @@
 """Kernels of a layer whose kinks are rounded off, row by row and neuron by neuron."""
 
 from convexnn._jit import inlined_kernel, kernel, reordering_kernel
-from convexnn._typing import FloatArray
+from convexnn._typing import FloatArray, FloatMatrix
 
 __all__ = ["add_layer", "add_turned", "bend_layer", "turn"]
 
@@ -100,7 +100,7 @@ def bend_layer(
 
 @kernel
 def turn(
-    slopes: FloatArray, kinks: FloatArray, positions: int, products: FloatArray, turned: FloatArray
+    slopes: FloatMatrix, kinks: FloatMatrix, positions: int, products: FloatMatrix, turned: FloatMatrix
 ) -> None:
     """Fill and change the last two arrays as `Objective.turn` describes."""
     n, m = products.shape
@@ -114,7 +114,7 @@ def turn(
 
 
 @kernel
-def add_turned(slopes: FloatArray, values: FloatArray, positions: int, products: FloatArray) -> None:
+def add_turned(slopes: FloatMatrix, values: FloatMatrix, positions: int, products: FloatMatrix) -> None:
     """Change the last array as `Objective.add_turned` describes."""
     n, m = products.shape
     for i in range(n):

@@ -5,8 +5,9 @@ from functools import cached_property
 from typing import Self
 
 import numpy as np
+from numpy.typing import NDArray
 
-from convexnn._typing import BoolArray, FloatArray, IntArray
+from convexnn._typing import BoolArray, FloatArray, FloatMatrix, IntArray
 from convexnn.activations import Activation
 from convexnn.layers import HiddenLayer
 from convexnn.losses import Loss
@@ -111,21 +112,34 @@ class Objective:
         norms: FloatArray = np.linalg.norm(weights * self.penalized, axis=1)
         return norms
 
-    def products(self, weights: FloatArray, out: FloatArray | None = None) -> FloatArray:
-        """``X weights'``, (m, d) -> (n P, m), into an array if one is given."""
-        X = self.rows
-        products = np.empty((len(X), len(weights))) if out is None else out
+    @cached_property
+    def _single_rows(self) -> NDArray[np.float32]:
+        """The rows in single precision."""
+        return self.rows.astype(np.float32)
+
+    def _rows_like(self, values: FloatMatrix) -> FloatMatrix:
+        """Return the rows in the precision of some values."""
+        return self.rows if values.dtype == np.float64 else self._single_rows
+
+    def products(self, weights: FloatArray) -> FloatArray:
+        """``X weights'``, (m, d) -> (n P, m)."""
+        products = np.empty((len(self.rows), len(weights)))
+        self.write_products(weights, products)
+        return products
+
+    def write_products(self, weights: FloatArray, products: FloatMatrix) -> None:
+        """Write ``X weights'`` into an array (n P, m), in its precision."""
+        X, weights = self._rows_like(products), weights.astype(products.dtype, copy=False)
 
         def work(part: slice) -> None:
             np.matmul(X[part], weights.T, out=products[part])
 
         in_parts(work, len(X), 2.0 * X.size * len(weights))
-        return products
 
-    def rows_times(self, values: FloatArray) -> FloatArray:
-        """``values' X``, (n P, m) -> (m, d)."""
-        X = self.rows
-        sums = np.empty((values.shape[1], X.shape[1]))
+    def rows_times(self, values: FloatMatrix) -> FloatMatrix:
+        """``values' X``, (n P, m) -> (m, d), in the precision of the values."""
+        X = self._rows_like(values)
+        sums = np.empty((values.shape[1], X.shape[1]), values.dtype)
 
         def work(part: slice) -> None:
             np.matmul(values[:, part].T, X, out=sums[part])
@@ -133,7 +147,9 @@ class Objective:
         in_parts(work, values.shape[1], 2.0 * X.size * values.shape[1])
         return sums
 
-    def turn(self, slopes: FloatArray, kinks: FloatArray, products: FloatArray, turned: FloatArray) -> None:
+    def turn(
+        self, slopes: FloatMatrix, kinks: FloatMatrix, products: FloatMatrix, turned: FloatMatrix
+    ) -> None:
         """Write the sums of ``slopes * products`` over each sample's rows, then multiply products by `kinks`.
 
         Arrays are of shape (n P, m) and (n, m).
@@ -145,7 +161,7 @@ class Objective:
 
         in_parts(work, self.n_samples, 4.0 * products.size)
 
-    def add_turned(self, slopes: FloatArray, values: FloatArray, products: FloatArray) -> None:
+    def add_turned(self, slopes: FloatMatrix, values: FloatMatrix, products: FloatMatrix) -> None:
         """Add ``slopes`` times the values (n, m) of each row's sample to products (n P, m)."""
 
         def work(part: slice) -> None:
