@@ -58,7 +58,11 @@ def _all_gradients(program: ConvexProgram, theta: FloatArray) -> FloatArray:
     """``A_i' theta g`` of the first sign, (K, P, d)."""
     if program.directions is None:
         return program.design.adjoint(theta)
-    return program.gradients(np.arange(program.n_slots), theta).reshape(program.block_shape[1:])
+    gradients = np.zeros(program.block_shape[1:])
+    # Patterns have one direction more or less: what is left of an array of as many for each has none.
+    slots = np.flatnonzero(program.directions.any(axis=2))
+    gradients.reshape(-1, gradients.shape[-1])[slots] = program.gradients(slots, theta)
+    return gradients
 
 
 def _gradients(program: ConvexProgram, theta: FloatArray, clock: Clock) -> FloatArray | None:

@@ -36,12 +36,6 @@ class Faces:
         self._active = BlockList(program, blocks.slots[self._used])
         counts, self._bases = self._active.derivative_factors(weights[self._used], 0.0, clock or Clock())
         self._owners = np.repeat(np.arange(self._used.size), counts)
-        self._outputs = program.design.block_outputs(self._active.patterns[self._owners], self._bases)
-        self._feeds = self._active.feeds[self._owners]
-        if program.fit_intercept:
-            ones = np.ones((program.n_outputs, self._outputs.shape[1]))
-            self._outputs = np.vstack([self._outputs, ones])
-            self._feeds = np.vstack([self._feeds, np.eye(program.n_outputs)])
 
     @property
     def n_weights(self) -> int:
@@ -74,9 +68,13 @@ class Faces:
 
         gradients = self._active.adjoint(model.gradient)[owners] + program.alpha * units
         slope = np.einsum("qd,qd->q", self._bases, gradients)
+        outputs = program.design.block_outputs(self._active.patterns[owners], self._bases)
+        feeds = self._active.feeds[owners]
         if program.fit_intercept:
             slope = np.append(slope, model.gradient.sum(axis=0))
-        hessian = model.gram(self._outputs, self._feeds)
+            outputs = np.vstack([outputs, np.ones((program.n_outputs, outputs.shape[1]))])
+            feeds = np.vstack([feeds, np.eye(program.n_outputs)])
+        hessian = model.gram(outputs, feeds)
         _add_norms(hessian, program.alpha, self._bases * penalized, units, norms, owners)
         hessian[np.diag_indices(len(slope))] += _DAMPING * max(np.trace(hessian), np.finfo(np.float64).tiny)
         step = -cholesky_solve(hessian, slope)

@@ -7,8 +7,13 @@ import numpy as np
 from convexnn_solvers._typing import FloatArray
 from convexnn_solvers.curvature import Curvature
 from convexnn_solvers.program import ConvexProgram
+from convexnn_solvers.threads import sum_of_parts
 
 __all__ = ["LossModel"]
+
+# Rows of a block, on average, up to which products of long vectors are faster than curvatures of all pairs of
+# blocks: by 3 with 2 rows.
+_FEW_ROWS = 4
 
 
 class LossModel:
@@ -68,13 +73,13 @@ class LossModel:
             return values
         return np.asarray(values - self._lean * (self._lean * values).sum(axis=1, keepdims=True))
 
-    def _weighed(self, feeds: FloatArray) -> FloatArray:
-        """``S' g`` of each sample for directions (b, K), (K, b, n)."""
+    def _weighed(self, feeds: FloatArray, outputs: slice) -> FloatArray:
+        """Return some outputs of each sample's ``S' g`` for directions (b, K), (outputs, b, n)."""
         root = np.ascontiguousarray(self.root.T)
-        weighed: FloatArray = feeds.T[:, :, None] * root[:, None, :]
+        weighed: FloatArray = feeds.T[outputs, :, None] * root[outputs, None, :]
         if self._lean is not None:
             lean = np.ascontiguousarray(self._lean.T)
-            weighed -= lean[:, None, :] * (feeds @ (root * lean))
+            weighed -= lean[outputs, None, :] * (feeds @ (root * lean))
         return weighed
 
     def scaled(self, size: FloatArray) -> "LossModel":
@@ -97,22 +102,12 @@ class LossModel:
         -------
         ndarray of shape (q, q)
         """
-        n_outputs, matrix = feeds.shape[1], np.zeros((len(rows), len(rows)))
+        n_outputs = feeds.shape[1]
         members = [np.flatnonzero(feeds[:, k]) for k in range(n_outputs)]
         if sum(own.size for own in members) > len(rows):
-            # Coordinates of one block feed in the same direction: blocks of the matrix for each of these, at
-            # a cost that does not depend on the number of outputs.
-            ends = np.append(np.flatnonzero((np.diff(feeds, axis=0) != 0).any(axis=1)) + 1, len(rows))
-            weighed = self._weighed(feeds[ends - 1])
-            owners = np.repeat(np.arange(len(ends)), np.diff(ends, prepend=0))
-            for j, (low, high) in enumerate(zip([0, *ends[:-1]], ends, strict=True)):
-                curvature = np.einsum("kn,kbn->bn", weighed[:, j], weighed[:, : j + 1])
-                right = curvature[owners[:high]]
-                right *= rows[:high]
-                matrix[low:high, :high] = rows[low:high] @ right.T
-                matrix[:low, low:high] = matrix[low:high, :low].T
-            return matrix
+            return self._gram_of_shared(rows, feeds)
         # Each feeds one output: blocks of the matrix for each pair of them.
+        matrix = np.zeros((len(rows), len(rows)))
         for k, first in enumerate(members):
             left = rows[first] * feeds[first, k, None]
             for m, second in enumerate(members[: k + 1]):
@@ -120,4 +115,29 @@ class LossModel:
                 if curvature is not None:
                     block = (left * curvature) @ (rows[second] * feeds[second, m, None]).T
                     matrix[np.ix_(first, second)], matrix[np.ix_(second, first)] = block, block.T
+        return matrix
+
+    def _gram_of_shared(self, rows: FloatArray, feeds: FloatArray) -> FloatArray:
+        """Return the same where coordinates of one block feed in the same direction."""
+        ends = np.append(np.flatnonzero((np.diff(feeds, axis=0) != 0).any(axis=1)) + 1, len(rows))
+        each, owners = feeds[ends - 1], np.repeat(np.arange(len(ends)), np.diff(ends, prepend=0))
+        if len(rows) <= _FEW_ROWS * len(ends):
+
+            def products(outputs: slice) -> FloatArray:
+                matrix = np.zeros((len(rows), len(rows)))
+                for weighed in self._weighed(each, outputs):
+                    changes = weighed[owners]
+                    changes *= rows
+                    matrix += changes @ changes.T
+                return matrix
+
+            return sum_of_parts(products, feeds.shape[1], 2.0 * feeds.shape[1] * rows.size * len(rows))
+        # Blocks of the matrix for each pair, at a cost that does not depend on the number of outputs.
+        weighed, matrix = self._weighed(each, slice(None)), np.empty((len(rows), len(rows)))
+        for j, (low, high) in enumerate(zip([0, *ends[:-1]], ends, strict=True)):
+            curvature = np.einsum("kn,kbn->bn", weighed[:, j], weighed[:, : j + 1])
+            right = curvature[owners[:high]]
+            right *= rows[:high]
+            matrix[low:high, :high] = rows[low:high] @ right.T
+            matrix[:low, low:high] = matrix[low:high, :low].T
         return matrix

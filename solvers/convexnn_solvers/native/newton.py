@@ -3,25 +3,30 @@
 The generalised Hessian is ``I + sigma S' A M A' S`` with ``M`` the derivatives of the blocks' proximal maps,
 ``M_j = C_j' C_j`` of low rank for blocks on a face and zero for zero blocks. It is formed and factorised in
 the smaller of its two dimensions (samples, or rows of all ``C_j``), or applied in conjugate gradients where
-both are large.
+both are large. Long steps leave each block one direction, along its weights, and one more where it has a free
+coordinate, in which ``M_j`` is not small. The Hessian of these alone is factorised: its preconditioner.
 """
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
+from scipy.sparse.linalg import LinearOperator, cg
 
 from convexnn_solvers._typing import BoolArray, FloatArray, IntArray
 from convexnn_solvers.clock import Clock
 from convexnn_solvers.native.blocks import BlockList
-from convexnn_solvers.native.factorise import cholesky_solve
+from convexnn_solvers.native.factorise import cholesky_solve, cholesky_solver
 from convexnn_solvers.native.subproblem import Evaluation, Subproblem
 from convexnn_solvers.threads import in_parts
 
 __all__ = ["newton_direction"]
 
 _MAX_CG_STEPS = 200
+# Of the trace of a matrix of 2 by 2, what is added before it is factorised.
+_RIDGE = 1e-12
 # Coordinates of a block up to which the derivatives themselves are formed, for one product with all blocks.
 _FEW_COORDINATES = 128
 # What conjugate gradients are expected to take: products, and multiplications that cost as much as the calls
@@ -42,7 +47,8 @@ def newton_direction(step: Subproblem, at: Evaluation, clock: Clock | None = Non
     """
     factors = _Factors.of(step, at, clock or Clock())
     if _dense_cost(step, factors) > _cg_cost(step, factors):
-        return _by_conjugate_gradients(step, factors, at.gradient, _diagonal(step, at))
+        stiff = factors.stiff(at.weights)
+        return _by_conjugate_gradients(step, factors, stiff, at.gradient, _diagonal(step, at))
     # The slack adds a diagonal, which is scaled to one.
     diagonal = np.sqrt(_diagonal(step, at))
     right = at.gradient / diagonal
@@ -128,17 +134,45 @@ class _Factors:
         used = np.flatnonzero(at.weights.any(axis=1))
         active = BlockList(program, step.blocks.slots[used])
         counts, rows = active.derivative_factors(at.weights[used], step.shrinkage, clock)
-        owners = np.repeat(np.arange(used.size), counts)
+        root = float(np.sqrt(step.intercept_step / step.step))
+        return cls._with_intercept(active, counts, rows, root)
+
+    @classmethod
+    def _with_intercept(
+        cls, active: BlockList, counts: IntArray, rows: FloatArray, root: float
+    ) -> "_Factors":
+        """Return factors of so many rows for each block, and those of the intercept."""
+        program = active.program
+        owners = np.repeat(np.arange(len(counts)), counts)
         feeds = active.feeds[owners]
         if program.fit_intercept:
             rows = np.vstack([rows, np.zeros((program.n_outputs, rows.shape[1]))])
             owners = np.append(owners, np.full(program.n_outputs, -1))
             feeds = np.vstack([feeds, np.eye(program.n_outputs)])
-        return cls(active, rows, owners, feeds, float(np.sqrt(step.intercept_step / step.step)))
+        return cls(active, rows, owners, feeds, root)
 
     @property
     def n_blocks(self) -> int:
         return len(self.active.slots)
+
+    def stiff(self, weights: FloatArray) -> "_Factors":
+        """Return factors of the part of each ``M_j`` that acts along its weights and free coordinates.
+
+        On the span of some vectors ``S`` it is ``M S (S' M S)^-1 S' M``, no larger than ``M``.
+        """
+        weights = weights[weights.any(axis=1)]
+        free = np.eye(weights.shape[1])[~self.active.program.design.penalized]
+        spans = np.concatenate([weights[:, None], np.broadcast_to(free, (len(weights), *free.shape))], axis=1)
+        spans /= np.linalg.norm(spans, axis=2, keepdims=True)
+        images = np.stack([self._derive(span) for span in spans.transpose(1, 0, 2)], axis=1)
+        grams = spans @ images.transpose(0, 2, 1)
+        count = spans.shape[1]
+        # Of a slope of zero both vectors are one.
+        traces = np.trace(grams, axis1=1, axis2=2)
+        grams += (_RIDGE * traces)[:, None, None] * np.eye(count)
+        rows = np.linalg.solve(np.linalg.cholesky(grams), images).reshape(-1, weights.shape[1])
+        counts = np.full(len(weights), count)
+        return self._with_intercept(self.active, counts, rows, self.intercept_root)
 
     @cached_property
     def outputs(self) -> IntArray:
@@ -156,13 +190,15 @@ class _Factors:
 
     def apply(self, dual: FloatArray) -> FloatArray:
         """Apply ``A M A'``, (n, K) -> (n, K), without forming anything of n by q."""
-        gradients = self.active.adjoint(dual)
-        if self._derivatives is not None:
-            weights = np.matmul(self._derivatives, gradients[:, :, None])[:, :, 0]
-        else:
-            moved = [(rows @ own) @ rows for rows, own in zip(self._parts, gradients, strict=True)]
-            weights = np.reshape(moved, gradients.shape)
+        weights = self._derive(self.active.adjoint(dual))
         return np.asarray(self.active.forward(weights) + self.intercept_root**2 * dual.sum(axis=0))
+
+    def _derive(self, weights: FloatArray) -> FloatArray:
+        """``M_j weights[j]``, (m, d) -> (m, d)."""
+        if self._derivatives is not None:
+            return np.asarray(np.matmul(self._derivatives, weights[:, :, None])[:, :, 0])
+        moved = [(rows @ own) @ rows for rows, own in zip(self._parts, weights, strict=True)]
+        return np.reshape(moved, weights.shape)
 
     @cached_property
     def _parts(self) -> list[FloatArray]:
@@ -234,36 +270,47 @@ def _solve_across(
 
 def _coupled(step: Subproblem, factors: _Factors, right: FloatArray, diagonal: FloatArray) -> FloatArray:
     """Solve where blocks or samples make the outputs interact, all of them together."""
+    return -_low_rank_solver(step, factors, diagonal)(right)
+
+
+def _low_rank_solver(
+    step: Subproblem, factors: _Factors, diagonal: FloatArray
+) -> Callable[[FloatArray], FloatArray]:
+    """Return ``b -> (I + sigma S' A C'C A' S)^-1 b`` with ``S`` over a diagonal, (n, K) -> (n, K)."""
     model = step.model if step.model.coupled else step.model.scaled(diagonal)
     rows, feeds = factors.dense_rows(np.ones(len(factors.owners), dtype=np.bool_)), factors.feeds
     matrix = step.step * model.gram(rows, feeds)
     matrix[np.diag_indices(len(rows))] += 1.0
-    pulls = np.einsum("qn,nq->q", rows, model.spread(right) @ feeds.T)
-    shares = step.step * cholesky_solve(matrix, pulls)
-    return model.weigh(rows.T @ (shares[:, None] * feeds)) - right
+    solve = cholesky_solver(matrix)
+
+    def apply(right: FloatArray) -> FloatArray:
+        pulls = np.einsum("qn,qn->q", rows, feeds @ model.spread(right).T)
+        shares = step.step * solve(pulls)
+        return right - model.weigh(rows.T @ (shares[:, None] * feeds))
+
+    return apply
 
 
 def _by_conjugate_gradients(
-    step: Subproblem, factors: _Factors, gradient: FloatArray, diagonal: FloatArray
+    step: Subproblem, factors: _Factors, stiff: _Factors, gradient: FloatArray, diagonal: FloatArray
 ) -> FloatArray:
     """Solve to a tolerance that falls with the gradient, so that convergence stays superlinear."""
+    shape, root = gradient.shape, np.sqrt(diagonal)
+    nearly = _low_rank_solver(step, stiff, root)
 
     def apply(vector: FloatArray) -> FloatArray:
-        return diagonal * vector + step.step * step.model.weigh(factors.apply(step.model.spread(vector)))
+        dual = vector.reshape(shape)
+        change = step.model.weigh(factors.apply(step.model.spread(dual)))
+        return (diagonal * dual + step.step * change).ravel()
 
-    size = float(np.linalg.norm(gradient))
-    tolerance = min(0.1, size**0.5) * size
-    solution = np.zeros_like(gradient)
-    residual = -gradient
-    direction = residual.copy()
-    square = size**2
-    for _ in range(_MAX_CG_STEPS):
-        if square <= tolerance**2:
-            break
-        applied = apply(direction)
-        length = square / float((direction * applied).sum())
-        solution += length * direction
-        residual -= length * applied
-        previous, square = square, float((residual * residual).sum())
-        direction = residual + (square / previous) * direction
-    return solution
+    def precondition(vector: FloatArray) -> FloatArray:
+        return (nearly(vector.reshape(shape) / root) / root).ravel()
+
+    solution, _ = cg(
+        LinearOperator((gradient.size, gradient.size), apply, dtype=np.float64),
+        -gradient.ravel(),
+        rtol=min(0.1, math.sqrt(np.linalg.norm(gradient))),
+        maxiter=_MAX_CG_STEPS,
+        M=LinearOperator((gradient.size, gradient.size), precondition, dtype=np.float64),
+    )
+    return np.asarray(solution.reshape(shape))
