@@ -11,7 +11,7 @@ from convexnn_solvers import solve
 from convexnn_solvers.clock import Clock
 from convexnn_solvers.measure import measure
 from convexnn_solvers.native import blocks as native_blocks
-from convexnn_solvers.native import newton
+from convexnn_solvers.native import factors, newton
 from convexnn_solvers.native.blocks import BlockList, OutOfTimeError
 from convexnn_solvers.native.finish import Faces
 from convexnn_solvers.native.model import LossModel
@@ -268,11 +268,13 @@ def test_both_ways_without_cones_solve_the_linear_system(monkeypatch, across, fi
 @pytest.mark.parametrize("loss", ["squared_error", "log_loss", "softmax"])
 @pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("few_coordinates", [0, np.inf])
+@pytest.mark.parametrize("preconditioned", [True, False])
 def test_conjugate_gradients_solve_the_linear_system_to_their_tolerance(
-    monkeypatch, loss, mode, few_coordinates
+    monkeypatch, loss, mode, few_coordinates, preconditioned
 ):
-    monkeypatch.setattr(newton, "_CG_PRODUCTS", 0.0)
-    monkeypatch.setattr(newton, "_FEW_COORDINATES", few_coordinates)
+    monkeypatch.setattr(newton, "_dense_cost", lambda *of: np.inf)
+    monkeypatch.setattr(newton, "_stiff_cost", lambda *of: 0.0 if preconditioned else np.inf)
+    monkeypatch.setattr(factors, "_FEW_COORDINATES", few_coordinates)
     rng = np.random.default_rng(3)
     program = draw_program(3, loss, mode, n=10)
     n_smooth = 0
@@ -294,6 +296,24 @@ def test_conjugate_gradients_solve_the_linear_system_to_their_tolerance(
         tolerance = min(0.1, size**0.5) * size
         assert np.linalg.norm(residual) <= tolerance + 1e-4 * np.linalg.norm(direction)
     assert n_smooth >= 1
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_the_stiff_part_is_exact_along_weights_and_free_coordinates_and_no_larger(mode):
+    rng = np.random.default_rng(5)
+    program = draw_program(5, "softmax", mode, n=12)
+    step = draw_step(program, rng)
+    at = step.evaluate(draw_dual(step, rng))
+    whole = factors.Factors.of(step, at, Clock())
+    stiff = whole.stiff(at.weights)
+    assert len(stiff.rows) == whole.n_stiff
+    free = np.flatnonzero(~program.design.penalized)
+    for j, weights in enumerate(at.weights[at.weights.any(axis=1)]):
+        derivative, part = (own.rows[own.owners == j].T @ own.rows[own.owners == j] for own in (whole, stiff))
+        for vector in (weights, *np.eye(len(weights))[free]):
+            size = np.linalg.norm(vector)
+            np.testing.assert_allclose(part @ vector, derivative @ vector, rtol=0, atol=1e-5 * size)
+        assert np.linalg.eigvalsh(derivative - part).min() >= -1e-5
 
 
 def test_newton_directions_where_all_blocks_are_zero():

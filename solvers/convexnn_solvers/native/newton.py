@@ -9,29 +9,27 @@ coordinate, in which ``M_j`` is not small. The Hessian of these alone is factori
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
-from functools import cached_property
 
 import numpy as np
 from scipy.sparse.linalg import LinearOperator, cg
 
-from convexnn_solvers._typing import BoolArray, FloatArray, IntArray
+from convexnn_solvers._typing import FloatArray
 from convexnn_solvers.clock import Clock
-from convexnn_solvers.native.blocks import BlockList
 from convexnn_solvers.native.factorise import cholesky_solve, cholesky_solver
+from convexnn_solvers.native.factors import Factors
 from convexnn_solvers.native.subproblem import Evaluation, Subproblem
 from convexnn_solvers.threads import in_parts
 
 __all__ = ["newton_direction"]
 
-_MAX_CG_STEPS = 200
-# Of the trace of a matrix of 2 by 2, what is added before it is factorised.
-_RIDGE = 1e-12
-# Coordinates of a block up to which the derivatives themselves are formed, for one product with all blocks.
-_FEW_COORDINATES = 128
-# What conjugate gradients are expected to take: products, and multiplications that cost as much as the calls
-# of one; those in thin matrices take about twice as long as those in a factorisation.
-_CG_PRODUCTS, _CG_CALLS, _THIN = 75.0, 2e6, 2.0
+# Conjugate gradients: steps, and the largest relative residual that ends them. With a hundredth of it Newton
+# takes a third fewer steps and as long.
+_MAX_CG_STEPS, _CG_TOL = 200, 0.1
+# Products that conjugate gradients are expected to take, with a preconditioner and without.
+_CG_PRODUCTS, _PLAIN_CG_PRODUCTS = 8.0, 75.0
+# Multiplications that cost as much as the calls of one; those in thin matrices take about twice as long as
+# those in a factorisation.
+_CG_CALLS, _THIN = 2e6, 2.0
 
 
 def newton_direction(step: Subproblem, at: Evaluation, clock: Clock | None = None) -> FloatArray:
@@ -45,10 +43,9 @@ def newton_direction(step: Subproblem, at: Evaluation, clock: Clock | None = Non
     clock : Clock, optional
         `OutOfTimeError` is raised where it stops before the faces of large blocks are known.
     """
-    factors = _Factors.of(step, at, clock or Clock())
+    factors = Factors.of(step, at, clock or Clock())
     if _dense_cost(step, factors) > _cg_cost(step, factors):
-        stiff = factors.stiff(at.weights)
-        return _by_conjugate_gradients(step, factors, stiff, at.gradient, _diagonal(step, at))
+        return _by_conjugate_gradients(step, factors, at)
     # The slack adds a diagonal, which is scaled to one.
     diagonal = np.sqrt(_diagonal(step, at))
     right = at.gradient / diagonal
@@ -77,19 +74,33 @@ def _interact(step: Subproblem) -> bool:
     return step.model.coupled or step.blocks.program.directions is not None
 
 
-def _across_is_cheaper(step: Subproblem, factors: "_Factors", k: int) -> bool:
+def _across_is_cheaper(step: Subproblem, factors: Factors, k: int) -> bool:
     """Whether blocks without cones have more weights than there are samples."""
     n_rows = int((factors.outputs == k).sum())
     return not step.blocks.program.design.constrained and n_rows > step.outputs.shape[0]
 
 
-def _cg_cost(step: Subproblem, factors: "_Factors") -> float:
+def _cg_cost(step: Subproblem, factors: Factors) -> float:
     """Multiplications of conjugate gradients, in units of those in a factorisation."""
+    product = _product_cost(step, factors)
+    return min(_PLAIN_CG_PRODUCTS * product, _CG_PRODUCTS * product + _stiff_cost(step, factors))
+
+
+def _product_cost(step: Subproblem, factors: Factors) -> float:
+    """Multiplications of one product, likewise."""
     one_way = float(step.outputs.shape[0] * factors.rows.shape[1]) * (factors.n_blocks + 1)
-    return _CG_PRODUCTS * (_CG_CALLS + 2 * _THIN * one_way)
+    return _CG_CALLS + 2 * _THIN * one_way
 
 
-def _dense_cost(step: Subproblem, factors: "_Factors") -> float:
+def _stiff_cost(step: Subproblem, factors: Factors) -> float:
+    """Multiplications of forming and factorising a preconditioner."""
+    program, (n, n_outputs) = step.blocks.program, step.outputs.shape
+    q = float(factors.n_stiff)
+    outputs = 1 if program.directions is None else n_outputs
+    return float(q * n * (q * outputs + factors.rows.shape[1]) + q**3 / 3)
+
+
+def _dense_cost(step: Subproblem, factors: Factors) -> float:
     """Multiplications of forming and factorising the Hessian."""
     n, n_outputs = step.outputs.shape
     d = factors.rows.shape[1]
@@ -102,117 +113,6 @@ def _dense_cost(step: Subproblem, factors: "_Factors") -> float:
     if not step.blocks.program.design.constrained:
         per_output = np.where(per_output > n, 2 * per_output / d, per_output)
     return float((small * per_output * n + small**3 / 3).sum())
-
-
-@dataclass(frozen=True, eq=False)
-class _Factors:
-    """The rows ``C_j`` of all non-zero blocks, and one row of ones for each output with an intercept.
-
-    Attributes
-    ----------
-    active : BlockList
-        The non-zero blocks.
-    rows : ndarray of shape (q, d)
-        ``C_j`` one below another; the intercept's rows are zero here.
-    owners : ndarray of shape (q,)
-        Position of the row's block among the active ones; -1 for intercepts.
-    feeds : ndarray of shape (q, K)
-        Directions in which they feed the outputs.
-    intercept_root : float
-        Root of the intercept's step length over that of the blocks.
-    """
-
-    active: BlockList
-    rows: FloatArray
-    owners: IntArray
-    feeds: FloatArray
-    intercept_root: float
-
-    @classmethod
-    def of(cls, step: Subproblem, at: Evaluation, clock: Clock) -> "_Factors":
-        program = step.blocks.program
-        used = np.flatnonzero(at.weights.any(axis=1))
-        active = BlockList(program, step.blocks.slots[used])
-        counts, rows = active.derivative_factors(at.weights[used], step.shrinkage, clock)
-        root = float(np.sqrt(step.intercept_step / step.step))
-        return cls._with_intercept(active, counts, rows, root)
-
-    @classmethod
-    def _with_intercept(
-        cls, active: BlockList, counts: IntArray, rows: FloatArray, root: float
-    ) -> "_Factors":
-        """Return factors of so many rows for each block, and those of the intercept."""
-        program = active.program
-        owners = np.repeat(np.arange(len(counts)), counts)
-        feeds = active.feeds[owners]
-        if program.fit_intercept:
-            rows = np.vstack([rows, np.zeros((program.n_outputs, rows.shape[1]))])
-            owners = np.append(owners, np.full(program.n_outputs, -1))
-            feeds = np.vstack([feeds, np.eye(program.n_outputs)])
-        return cls(active, rows, owners, feeds, root)
-
-    @property
-    def n_blocks(self) -> int:
-        return len(self.active.slots)
-
-    def stiff(self, weights: FloatArray) -> "_Factors":
-        """Return factors of the part of each ``M_j`` that acts along its weights and free coordinates.
-
-        On the span of some vectors ``S`` it is ``M S (S' M S)^-1 S' M``, no larger than ``M``.
-        """
-        weights = weights[weights.any(axis=1)]
-        free = np.eye(weights.shape[1])[~self.active.program.design.penalized]
-        spans = np.concatenate([weights[:, None], np.broadcast_to(free, (len(weights), *free.shape))], axis=1)
-        spans /= np.linalg.norm(spans, axis=2, keepdims=True)
-        images = np.stack([self._derive(span) for span in spans.transpose(1, 0, 2)], axis=1)
-        grams = spans @ images.transpose(0, 2, 1)
-        count = spans.shape[1]
-        # Of a slope of zero both vectors are one.
-        traces = np.trace(grams, axis1=1, axis2=2)
-        grams += (_RIDGE * traces)[:, None, None] * np.eye(count)
-        rows = np.linalg.solve(np.linalg.cholesky(grams), images).reshape(-1, weights.shape[1])
-        counts = np.full(len(weights), count)
-        return self._with_intercept(self.active, counts, rows, self.intercept_root)
-
-    @cached_property
-    def outputs(self) -> IntArray:
-        """Output that each row feeds, where it is one, (q,)."""
-        return np.asarray(np.abs(self.feeds).argmax(axis=1), dtype=np.intp)
-
-    def dense_rows(self, wanted: BoolArray) -> FloatArray:
-        """``A_j C_j'`` row by row for the rows wanted, shape (q, n); signs are left out, they cancel."""
-        design, own = self.active.program.design, wanted & (self.owners >= 0)
-        dense = design.block_outputs(self.active.patterns[self.owners[own]], self.rows[own])
-        n_intercepts = int((wanted & (self.owners < 0)).sum())
-        if n_intercepts == 0:
-            return dense
-        return np.vstack([dense, np.full((n_intercepts, design.n_samples), self.intercept_root)])
-
-    def apply(self, dual: FloatArray) -> FloatArray:
-        """Apply ``A M A'``, (n, K) -> (n, K), without forming anything of n by q."""
-        weights = self._derive(self.active.adjoint(dual))
-        return np.asarray(self.active.forward(weights) + self.intercept_root**2 * dual.sum(axis=0))
-
-    def _derive(self, weights: FloatArray) -> FloatArray:
-        """``M_j weights[j]``, (m, d) -> (m, d)."""
-        if self._derivatives is not None:
-            return np.asarray(np.matmul(self._derivatives, weights[:, :, None])[:, :, 0])
-        moved = [(rows @ own) @ rows for rows, own in zip(self._parts, weights, strict=True)]
-        return np.reshape(moved, weights.shape)
-
-    @cached_property
-    def _parts(self) -> list[FloatArray]:
-        """``C_j`` of each block."""
-        ends = np.searchsorted(self.owners[self.owners >= 0], np.arange(self.n_blocks), side="right")
-        return np.split(self.rows, ends)[:-1]
-
-    @cached_property
-    def _derivatives(self) -> FloatArray | None:
-        """``C_j' C_j`` of blocks of few coordinates, (m, d, d)."""
-        d = self.rows.shape[1]
-        if d > _FEW_COORDINATES:
-            return None
-        return np.reshape([rows.T @ rows for rows in self._parts], (self.n_blocks, d, d))
 
 
 def _regularised_solve(rows: FloatArray, right: FloatArray) -> FloatArray:
@@ -245,7 +145,7 @@ def _gram(columns: FloatArray) -> FloatArray:
 
 
 def _solve_across(
-    factors: _Factors,
+    factors: Factors,
     weights: FloatArray,
     shrinkage: float,
     k: int,
@@ -268,13 +168,13 @@ def _solve_across(
     return cholesky_solve(matrix, right)
 
 
-def _coupled(step: Subproblem, factors: _Factors, right: FloatArray, diagonal: FloatArray) -> FloatArray:
+def _coupled(step: Subproblem, factors: Factors, right: FloatArray, diagonal: FloatArray) -> FloatArray:
     """Solve where blocks or samples make the outputs interact, all of them together."""
     return -_low_rank_solver(step, factors, diagonal)(right)
 
 
 def _low_rank_solver(
-    step: Subproblem, factors: _Factors, diagonal: FloatArray
+    step: Subproblem, factors: Factors, diagonal: FloatArray
 ) -> Callable[[FloatArray], FloatArray]:
     """Return ``b -> (I + sigma S' A C'C A' S)^-1 b`` with ``S`` over a diagonal, (n, K) -> (n, K)."""
     model = step.model if step.model.coupled else step.model.scaled(diagonal)
@@ -291,12 +191,13 @@ def _low_rank_solver(
     return apply
 
 
-def _by_conjugate_gradients(
-    step: Subproblem, factors: _Factors, stiff: _Factors, gradient: FloatArray, diagonal: FloatArray
-) -> FloatArray:
+def _by_conjugate_gradients(step: Subproblem, factors: Factors, at: Evaluation) -> FloatArray:
     """Solve to a tolerance that falls with the gradient, so that convergence stays superlinear."""
-    shape, root = gradient.shape, np.sqrt(diagonal)
-    nearly = _low_rank_solver(step, stiff, root)
+    gradient, diagonal = at.gradient, _diagonal(step, at)
+    shape, root, size = gradient.shape, np.sqrt(diagonal), gradient.size
+    nearly: Callable[[FloatArray], FloatArray] | None = None
+    if _stiff_cost(step, factors) < _PLAIN_CG_PRODUCTS * _product_cost(step, factors):
+        nearly = _low_rank_solver(step, factors.stiff(at.weights), root)
 
     def apply(vector: FloatArray) -> FloatArray:
         dual = vector.reshape(shape)
@@ -304,13 +205,14 @@ def _by_conjugate_gradients(
         return (diagonal * dual + step.step * change).ravel()
 
     def precondition(vector: FloatArray) -> FloatArray:
-        return (nearly(vector.reshape(shape) / root) / root).ravel()
+        scaled = vector.reshape(shape) / root
+        return ((scaled if nearly is None else nearly(scaled)) / root).ravel()
 
     solution, _ = cg(
-        LinearOperator((gradient.size, gradient.size), apply, dtype=np.float64),
+        LinearOperator((size, size), apply, dtype=np.float64),
         -gradient.ravel(),
-        rtol=min(0.1, math.sqrt(np.linalg.norm(gradient))),
+        rtol=min(_CG_TOL, math.sqrt(np.linalg.norm(gradient))),
         maxiter=_MAX_CG_STEPS,
-        M=LinearOperator((gradient.size, gradient.size), precondition, dtype=np.float64),
+        M=LinearOperator((size, size), precondition, dtype=np.float64),
     )
     return np.asarray(solution.reshape(shape))
