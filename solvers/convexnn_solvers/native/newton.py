@@ -25,8 +25,9 @@ __all__ = ["newton_direction"]
 # Conjugate gradients: steps, and the largest relative residual that ends them. With a hundredth of it Newton
 # takes a third fewer steps and as long.
 _MAX_CG_STEPS, _CG_TOL = 200, 0.1
-# Products that conjugate gradients are expected to take, with a preconditioner and without.
-_CG_PRODUCTS, _PLAIN_CG_PRODUCTS = 8.0, 75.0
+# Products that conjugate gradients are expected to take, with a preconditioner and without. With it they take
+# 5 to 15; the rest makes up for the Newton steps that directions cost which are not exact.
+_CG_PRODUCTS, _PLAIN_CG_PRODUCTS = 25.0, 75.0
 # Multiplications that cost as much as the calls of one; those in thin matrices take about twice as long as
 # those in a factorisation.
 _CG_CALLS, _THIN = 2e6, 2.0
