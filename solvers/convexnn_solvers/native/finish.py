@@ -5,6 +5,8 @@ program restricted to those faces is smooth, and Newton's method in the faces' o
 accuracy of the arithmetic.
 """
 
+from functools import cached_property
+
 import numpy as np
 
 from convexnn_solvers._typing import FloatArray, IntArray
@@ -42,6 +44,15 @@ class Faces:
         """Dimensions of all faces together, which the work of a step follows."""
         return len(self._owners)
 
+    @cached_property
+    def _outputs(self) -> FloatArray:
+        """What each coordinate does to the outputs it feeds, those of the intercept last, (q, n)."""
+        design, n_outputs = self._active.program.design, self._active.program.n_outputs
+        outputs = design.block_outputs(self._active.patterns[self._owners], self._bases)
+        if not self._active.program.fit_intercept:
+            return outputs
+        return np.vstack([outputs, np.ones((n_outputs, outputs.shape[1]))])
+
     def newton_step(
         self, model: LossModel, weights: FloatArray, intercept: FloatArray
     ) -> tuple[FloatArray, FloatArray]:
@@ -68,13 +79,11 @@ class Faces:
 
         gradients = self._active.adjoint(model.gradient)[owners] + program.alpha * units
         slope = np.einsum("qd,qd->q", self._bases, gradients)
-        outputs = program.design.block_outputs(self._active.patterns[owners], self._bases)
         feeds = self._active.feeds[owners]
         if program.fit_intercept:
             slope = np.append(slope, model.gradient.sum(axis=0))
-            outputs = np.vstack([outputs, np.ones((program.n_outputs, outputs.shape[1]))])
             feeds = np.vstack([feeds, np.eye(program.n_outputs)])
-        hessian = model.gram(outputs, feeds)
+        hessian = model.gram(self._outputs, feeds)
         _add_norms(hessian, program.alpha, self._bases * penalized, units, norms, owners)
         hessian[np.diag_indices(len(slope))] += _DAMPING * max(np.trace(hessian), np.finfo(np.float64).tiny)
         step = -cholesky_solve(hessian, slope)

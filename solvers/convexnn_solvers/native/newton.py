@@ -178,6 +178,7 @@ def _low_rank_solver(
     step: Subproblem, factors: Factors, diagonal: FloatArray
 ) -> Callable[[FloatArray], FloatArray]:
     """Return ``b -> (I + sigma S' A C'C A' S)^-1 b`` with ``S`` over a diagonal, (n, K) -> (n, K)."""
+    # Only a loss with slack has a diagonal, and its outputs do not interact.
     model = step.model if step.model.coupled else step.model.scaled(diagonal)
     rows, feeds = factors.dense_rows(np.ones(len(factors.owners), dtype=np.bool_)), factors.feeds
     matrix = step.step * model.gram(rows, feeds)
