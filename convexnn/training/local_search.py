@@ -44,9 +44,10 @@ _LOOSEST_GAP = 1e-2
 # What a round must bring, in units of the tolerance, that takes as long as the first descent; at most so much
 # for each second, so that small problems are solved to the end; and what it must where a proof follows.
 _WORTH, _WORTH_A_SECOND, _WORTH_BEFORE_PROOF = 30.0, 100.0, 1.0
-# Products with both layers' weights that take as long as one of a solver's iterations, and multiplications of
-# these a second. Counts, as with a clock the answer would depend on the machine's load.
-_PRODUCTS_OF_A_STEP, _MULTIPLICATIONS_A_SECOND = 60.0, 5e8
+# Products with both layers' weights that take as long as a third of one of a solver's iterations: the
+# next program begins where this one ends, and takes a third of its iterations. Multiplications of these a
+# second. Counts, as with a clock the answer would depend on the machine's load.
+_PRODUCTS_OF_A_STEP, _MULTIPLICATIONS_A_SECOND = 20.0, 5e8
 # Rows of all cones together from where on one interior-point solve costs more than several rounds.
 _MANY_CONSTRAINTS = 100_000
 _TINY = float(np.finfo(np.float64).tiny)
