@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from convexnn_solvers._typing import FloatArray
+from convexnn_solvers._typing import FloatArray, IntArray
 from convexnn_solvers.clock import Clock, pieces
 from convexnn_solvers.program import ConvexProgram
 
@@ -34,7 +34,7 @@ def prices(
     n, d = design.n_samples, design.n_features
     n_slots = program.n_slots
     gradients: FloatArray | None
-    if clock is None or not limited or 2.0 * n * d * n_slots / program.n_signs <= _QUICK_PRODUCTS:
+    if clock is None or not limited or 2.0 * n * d * len(_feeding_slots(program)) <= _QUICK_PRODUCTS:
         gradients = _all_gradients(program, theta)
     else:
         gradients = _gradients(program, theta, clock)
@@ -54,28 +54,33 @@ def support(program: ConvexProgram, theta: FloatArray, clock: Clock | None = Non
     return largest
 
 
+def _feeding_slots(program: ConvexProgram) -> IntArray:
+    """Slots of the first sign that feed an output, (m,)."""
+    if program.directions is None:
+        return np.arange(program.n_slots // program.n_signs)
+    # Patterns have one direction more or less: what is left of an array of as many for each has none.
+    return np.flatnonzero(program.directions.any(axis=2))
+
+
 def _all_gradients(program: ConvexProgram, theta: FloatArray) -> FloatArray:
     """``A_i' theta g`` of the first sign, (K, P, d)."""
     if program.directions is None:
         return program.design.adjoint(theta)
-    gradients = np.zeros(program.block_shape[1:])
-    # Patterns have one direction more or less: what is left of an array of as many for each has none.
-    slots = np.flatnonzero(program.directions.any(axis=2))
+    gradients, slots = np.zeros(program.block_shape[1:]), _feeding_slots(program)
     gradients.reshape(-1, gradients.shape[-1])[slots] = program.gradients(slots, theta)
     return gradients
 
 
 def _gradients(program: ConvexProgram, theta: FloatArray, clock: Clock) -> FloatArray | None:
     """Return the same piece by piece; None if the time is over before all are known."""
-    shape = program.block_shape[1:]
-    gradients = np.empty((shape[0] * shape[1], shape[2]))
-    start = 0
+    gradients, slots, start = np.zeros(program.block_shape[1:]), _feeding_slots(program), 0
+    flat = gradients.reshape(-1, gradients.shape[-1])
     for size in pieces(clock):
-        slots = np.arange(start, min(start + size, len(gradients)))
-        gradients[slots] = program.gradients(slots, theta)
+        part = slots[start : start + size]
+        flat[part] = program.gradients(part, theta)
         start += size
-        if start >= len(gradients):
-            return gradients.reshape(shape)
+        if start >= len(slots):
+            return gradients
     return None
 
 

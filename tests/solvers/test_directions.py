@@ -5,7 +5,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from convexnn_solvers import ConvexProgram, Status, solve
+from convexnn_solvers import Clock, ConvexProgram, Status, solve
+from convexnn_solvers import prices as prices_module
 from program_cases import BIASES, LOSSES, Case, draw_case
 
 
@@ -86,3 +87,23 @@ def test_directions_must_fit_the_program():
     directions = np.ones((1, program.design.n_blocks, 2)) / np.sqrt(2)
     with pytest.raises(ValueError, match="Leave the directions out"):
         solve(replace(program, directions=directions, alpha=0.0))
+
+
+@pytest.mark.parametrize("limit", [None, 1e6])
+def test_gradients_are_those_of_each_slot_and_zero_where_a_pattern_has_no_direction(monkeypatch, limit):
+    program = with_directions(draw_case(7, loss="softmax", n=10, n_outputs=3), 3, 1)
+    theta = np.random.default_rng(2).normal(size=program.targets.shape)
+    theta -= theta.mean(axis=0)
+    monkeypatch.setattr(prices_module, "_QUICK_PRODUCTS", 0.0)
+    seen = []
+
+    def support(design, gradients, *of):
+        seen.append(gradients)
+        return gradients[..., 0]
+
+    monkeypatch.setattr(type(program.design), "support", support)
+    monkeypatch.setattr(prices_module, "_QUICK_PROJECTIONS", np.inf)
+    prices_module.prices(program, theta, None, Clock(limit))
+    wanted = program.gradients(np.arange(program.n_slots), theta).reshape(program.block_shape)
+    np.testing.assert_allclose(seen[0], wanted, rtol=1e-12, atol=1e-13 * np.abs(wanted).max())
+    assert not seen[0][0, -1, ::2].any()

@@ -83,12 +83,21 @@ def _across_is_cheaper(step: Subproblem, factors: Factors, k: int) -> bool:
 
 def _cg_cost(step: Subproblem, factors: Factors) -> float:
     """Multiplications of conjugate gradients, in units of those in a factorisation."""
-    product = _product_cost(step, factors)
-    return min(_PLAIN_CG_PRODUCTS * product, _CG_PRODUCTS * product + _stiff_cost(step, factors))
+    return min(_plain_cost(step, factors), _preconditioned_cost(step, factors))
+
+
+def _plain_cost(step: Subproblem, factors: Factors) -> float:
+    """Multiplications of those without a preconditioner."""
+    return _PLAIN_CG_PRODUCTS * _product_cost(step, factors)
+
+
+def _preconditioned_cost(step: Subproblem, factors: Factors) -> float:
+    """Multiplications of those with one, its own included."""
+    return _CG_PRODUCTS * _product_cost(step, factors) + _stiff_cost(step, factors)
 
 
 def _product_cost(step: Subproblem, factors: Factors) -> float:
-    """Multiplications of one product, likewise."""
+    """Multiplications of one product."""
     one_way = float(step.outputs.shape[0] * factors.rows.shape[1]) * (factors.n_blocks + 1)
     return _CG_CALLS + 2 * _THIN * one_way
 
@@ -198,7 +207,7 @@ def _by_conjugate_gradients(step: Subproblem, factors: Factors, at: Evaluation) 
     gradient, diagonal = at.gradient, _diagonal(step, at)
     shape, root, size = gradient.shape, np.sqrt(diagonal), gradient.size
     nearly: Callable[[FloatArray], FloatArray] | None = None
-    if _stiff_cost(step, factors) < _PLAIN_CG_PRODUCTS * _product_cost(step, factors):
+    if _preconditioned_cost(step, factors) < _plain_cost(step, factors):
         nearly = _low_rank_solver(step, factors.stiff(at.weights), root)
 
     def apply(vector: FloatArray) -> FloatArray:
